@@ -1,0 +1,56 @@
+"""Rootcellar: every Celery task's whole life as one queryable record, on the store you already run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rootcellar.codec import register
+from rootcellar.errors import RootcellarError
+from rootcellar.query import F, Order, Page, Query
+from rootcellar.record import TaskRecord
+from rootcellar.store.base import Store
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from rootcellar.celery.context import annotate, metadata
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "F",
+    "Order",
+    "Page",
+    "Query",
+    "RootcellarError",
+    "Store",
+    "TaskRecord",
+    "annotate",
+    "metadata",
+    "open",
+    "register",
+]
+
+
+def open(url_or_app: str | Celery, **options: Any) -> Store:  # noqa: A001 - reads as rootcellar.open(url)
+    """The store of a URL, or the one that a Celery app keeps its results in.
+
+    `options` are those of the store, as in the ``rootcellar_*`` settings without the prefix (``table=...``,
+    ``indexes=...``). Connects on first use. Raises `StoreURLError` for a URL nobody serves, `MissingDriver` when the
+    engine's package is not installed.
+    """
+    if isinstance(url_or_app, str):
+        from rootcellar.store.registry import open_url  # noqa: PLC0415 - keeps the import light
+
+        return open_url(url_or_app, **options)
+    from rootcellar.celery.app import store_of  # noqa: PLC0415 - Celery is imported by those who have an app
+
+    return store_of(url_or_app)
+
+
+def __getattr__(name: str) -> Any:
+    if name in {"annotate", "metadata"}:
+        from rootcellar.celery import context  # noqa: PLC0415 - as above
+
+        return getattr(context, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
