@@ -205,15 +205,17 @@ class Change(msgspec.Struct, kw_only=True):
     """What one event adds to a record.
 
     `id`: the task. `at`: when it happened (aware, UTC). `state`: the state entered, or None when the event enters none
-    (metadata, a message published again for a retry). `attempt`: the run's number of earlier retries. `started_at`: the
-    start of the run the event belongs to; None when unknown, and then `at` stands for it. `metadata` carries
-    `metadata_order` beside it, from `stamp_metadata`.
+    (metadata, a message published again for a retry). `attempt`: the run's number of earlier retries. `generation`: how
+    often the task had been replaced by another of the same id, which starts attempts anew. `started_at`: the start of the
+    run the event belongs to; None when unknown, and then `at` stands for it. `metadata` carries `metadata_order` beside
+    it, from `stamp_metadata`.
     """
 
     id: str
     at: datetime
     state: str | None = None
     attempt: int = 0
+    generation: int = 0
     started_at: datetime | None = None
     worker: str | None = None
     pid: int | None = None
@@ -264,9 +266,12 @@ class Change(msgspec.Struct, kw_only=True):
             run = 0
         else:
             run = microseconds(self.started_at or self.at)
-        attempt = 0 if self.state is None else self.attempt
+        attempt = 0 if self.state is None else self._run_number()
         rank = STATE_RANKS.get(state, CUSTOM_RANK)
-        return f"{state == 'SUCCESS':d}{attempt:06d}{run:016d}{rank:d}{microseconds(self.at):016d}"
+        return f"{state == 'SUCCESS':d}{attempt:08d}{run:016d}{rank:d}{microseconds(self.at):016d}"
+
+    def _run_number(self) -> int:
+        return min(self.generation, 99) * 1_000_000 + min(self.attempt, 999_999)
 
     def _transition(self, state: str) -> Transition:
         error = self.error and {"type": str(self.error.get("type", "")), "message": str(self.error.get("message", ""))[:500]}
@@ -275,7 +280,12 @@ class Change(msgspec.Struct, kw_only=True):
     def _add_request(self, record: TaskRecord, request: Request) -> None:
         for field in _REQUEST_VALUES:
             setattr(record, field, getattr(request, field))
-        record.request_order = self.attempt * 2 + request.from_worker
+        record.request_order = self._run_number() * 2 + request.from_worker
+
+
+def generation_of(record: TaskRecord) -> int:
+    """How often the task of `record` had been replaced when it entered its state."""
+    return int(record.state_order[1:3] or 0)
 
 
 def merge(record: TaskRecord | None, change: Change) -> TaskRecord:
