@@ -12,6 +12,7 @@
     ├── NotSupported              the engine cannot do this; the message names the alternative
     └── StoreError                something went wrong between us and the store
         ├── StoreUnavailable      the store cannot be reached now; the same call may succeed later
+        ├── SpoolUnavailable      the local spool is full, broken or not writable
         ├── AccessDenied          the store refused the credentials or the right to do this
         ├── SchemaError           the tables are missing, of another shape, or newer than this version
         ├── RecordUnreadable      one stored record cannot be read; the message names its id
@@ -67,6 +68,10 @@ class StoreError(RootcellarError):
 
 class StoreUnavailable(StoreError):
     """The store cannot be reached now; the same call may succeed later."""
+
+
+class SpoolUnavailable(StoreError):
+    """The local spool is full, broken or not writable."""
 
 
 class AccessDenied(StoreError):
