@@ -157,6 +157,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             values[name] = _converted(name, config[key])
         return cls(**values)
 
+    def store_options(self) -> dict[str, Any]:
+        """The options for `open_url`: those of the store's own settings that are not at their default."""
+        defaults = Settings()
+        names = ("table", "schema", "indexes")
+        return {name: getattr(self, name) for name in names if getattr(self, name) != getattr(defaults, name)}
+
     def metadata_rules(self) -> Iterable[tuple[str, list[str]]]:
         """Pairs of a task-name pattern and the keyword arguments that become metadata of the tasks it matches."""
         return self.metadata.items() if isinstance(self.metadata, dict) else (("*", self.metadata),)

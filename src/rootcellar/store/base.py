@@ -11,6 +11,7 @@ slower default here. Hooks take batches and documents; they never see a Python v
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -63,6 +64,8 @@ class Store(ABC):
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self._setup_due = False
+        self._setup_lock = threading.Lock()
         _stores.add(self)
 
     def __repr__(self) -> str:
@@ -82,7 +85,12 @@ class Store(ABC):
         Safe when many processes call it at once. Raises `SchemaError` when something of another shape is in the way or
         when it was made by a newer version.
         """
+        self._setup_due = False
         self._call(self._setup)
+
+    def setup_on_use(self) -> None:
+        """Have `setup` run before the first call that reaches the engine."""
+        self._setup_due = True
 
     def close(self) -> None:
         """Close every connection. The store may be used again and then connects anew."""
@@ -339,10 +347,18 @@ class Store(ABC):
 
     def _call(self, hook: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         try:
+            if self._setup_due:
+                self._ensure_setup()
             return self._attempt(hook, *args, **kwargs)
         except StoreUnavailable:
             # A pooled connection may have died since its last use: once more, on a fresh one.
             return self._attempt(hook, *args, **kwargs)
+
+    def _ensure_setup(self) -> None:
+        with self._setup_lock:
+            if self._setup_due:
+                self._attempt(self._setup)
+                self._setup_due = False
 
     def _attempt(self, hook: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         try:

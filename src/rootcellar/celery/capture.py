@@ -1,0 +1,200 @@
+"""Capture: what Celery's signals say becomes part of the record.
+
+Connecting happens once per process, when this module is imported: by the backend, and by `rootcellar.metadata`. Every
+handler finds out by itself whether the app at hand uses rootcellar. A handler never lets an error of ours reach the
+publisher or the task: it logs.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from functools import wraps
+from logging import getLogger
+from typing import TYPE_CHECKING, Any, Final, ParamSpec
+
+from celery import current_app, current_task, signals
+
+from rootcellar.celery.runs import HEADER, Envelope, add_arguments, envelope_of, parse_time, stamps_of
+from rootcellar.record import Change, Request
+from rootcellar.store.base import encode_metadata
+
+if TYPE_CHECKING:
+    from rootcellar.celery.backend import RootcellarBackend
+
+logger = getLogger(__name__)
+
+P = ParamSpec("P")
+
+#: Callables that give metadata for a task being published; a later one's keys win.
+metadata_sources: Final[list[Callable[[], Mapping[str, Any]]]] = []
+
+_publishing = threading.local()
+
+
+def announce_publish(backend: RootcellarBackend, task_id: str) -> None:
+    """Remember, for the signal that follows in this thread, whose task this is: the signal does not say."""
+    _publishing.backend, _publishing.task_id = backend, task_id
+
+
+def _never_raises(handler: Callable[P, None]) -> Callable[P, None]:
+    @wraps(handler)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            handler(*args, **kwargs)
+        except Exception:
+            logger.exception("rootcellar could not capture an event of a task; the task itself is not affected")
+
+    return guarded
+
+
+def _publishing_backend(task_id: str) -> RootcellarBackend | None:
+    from rootcellar.celery.app import backend_of  # noqa: PLC0415 - the backend imports this module
+
+    if getattr(_publishing, "task_id", None) == task_id:
+        backend: RootcellarBackend = _publishing.backend
+        return backend
+    return backend_of(current_app._get_current_object())
+
+
+@signals.before_task_publish.connect(weak=False)
+@_never_raises
+def on_before_publish(
+    sender: str | None = None, headers: dict[str, Any] | None = None, body: Any = None, **details: Any
+) -> None:
+    """QUEUED: put the envelope into the headers, and write the record behind.
+
+    A message published again for a retry keeps its envelope and enters no state: the record stays in RETRY.
+    """
+    if headers is None or not isinstance(body, tuple) or not headers.get("id"):
+        return  # protocol 1 has no headers that reach the worker's request
+    backend = _publishing_backend(headers["id"])
+    if backend is None:
+        return
+    at = datetime.now(UTC)
+    again = bool(headers.get("retries"))
+    envelope = envelope_of(headers) if again else None
+    if envelope is None:
+        envelope = _envelope(backend, sender or "", headers, body, details, at)
+        headers[HEADER] = envelope.header()
+    if backend.settings.capture_queued:
+        backend.writer.submit(_queued(backend, headers, body, details, envelope, at, again=again).delta())
+
+
+def _envelope(
+    backend: RootcellarBackend, name: str, headers: dict[str, Any], body: Any, details: dict[str, Any], at: datetime
+) -> Envelope:
+    values = _metadata(backend, name, headers, body[1])
+    documents, order = encode_metadata(values, at) if values else ({}, {})
+    return Envelope(queued_at=at, queue=_queue_name(details), metadata=documents, order=order)
+
+
+def _queue_name(details: dict[str, Any]) -> str | None:
+    declared = details.get("declare")
+    name = getattr(declared[0], "name", None) if declared else None
+    return name or details.get("routing_key")
+
+
+def _metadata(backend: RootcellarBackend, name: str, headers: dict[str, Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """All metadata a publish comes with: by rule, inherited, from `metadata` blocks, from headers; the later wins."""
+    values: dict[str, Any] = {}
+    for pattern, keys in backend.settings.metadata_rules():
+        if fnmatchcase(name, pattern):
+            values.update({key: kwargs[key] for key in keys if key in kwargs})
+    values.update(_inherited(backend))
+    for source in metadata_sources:
+        values.update(source())
+    explicit = headers.get("metadata")
+    if isinstance(explicit, Mapping):
+        values.update(explicit)
+    return values
+
+
+def _inherited(backend: RootcellarBackend) -> Mapping[str, Any]:
+    inherit = backend.settings.inherit_metadata
+    if not inherit or not current_task:
+        return {}
+    envelope = envelope_of(current_task.request.headers)
+    if envelope is None:
+        return {}
+    return envelope.metadata if inherit is True else {key: envelope.metadata[key] for key in inherit if key in envelope.metadata}
+
+
+def _queued(
+    backend: RootcellarBackend,
+    headers: dict[str, Any],
+    body: Any,
+    details: dict[str, Any],
+    envelope: Envelope,
+    at: datetime,
+    *,
+    again: bool,
+) -> Change:
+    request = Request(
+        name=headers.get("task"),
+        queue=envelope.queue,
+        routing_key=details.get("routing_key"),
+        priority=(details.get("properties") or {}).get("priority"),
+        parent_id=headers.get("parent_id"),
+        root_id=headers.get("root_id"),
+        group_id=headers.get("group"),
+        eta=parse_time(headers.get("eta")),
+        origin=headers.get("origin"),
+        stamps=stamps_of(headers.get("stamps")),
+        from_worker=False,
+    )
+    if backend.settings.capture_args:
+        add_arguments(request, body[0], body[1])
+    return Change(
+        id=headers["id"],
+        at=at if again else envelope.queued_at,
+        state=None if again else "QUEUED",
+        attempt=headers.get("retries") or 0,
+        generation=headers.get("replaced_task_nesting") or 0,
+        request=request,
+        queued_at=envelope.queued_at,
+        expires_at=backend.expires_at("QUEUED", request.name, max(at, request.eta or at)),
+        metadata=envelope.metadata,
+        metadata_order=envelope.order,
+    )
+
+
+def _backend_of_task(task: Any) -> RootcellarBackend | None:
+    from rootcellar.celery.backend import RootcellarBackend  # noqa: PLC0415 - the backend imports this module
+
+    backend = task.backend
+    return backend if isinstance(backend, RootcellarBackend) else None
+
+
+@signals.task_prerun.connect(weak=False)
+@_never_raises
+def on_prerun(sender: Any = None, task_id: str | None = None, **_: Any) -> None:
+    """STARTED, written behind."""
+    backend = _backend_of_task(sender)
+    if backend is not None and task_id is not None:
+        backend.run_started(sender, task_id)
+
+
+@signals.task_postrun.connect(weak=False)
+@_never_raises
+def on_postrun(
+    sender: Any = None, task_id: str | None = None, retval: Any = None, state: str | None = None, **_: Any
+) -> None:
+    """The end of a run whose state Celery did not ask to store."""
+    backend = _backend_of_task(sender)
+    if backend is not None and task_id is not None:
+        backend.run_ended(sender, task_id, state, retval)
+
+
+@signals.worker_process_shutdown.connect(weak=False)
+@signals.worker_shutdown.connect(weak=False)
+@_never_raises
+def on_shutdown(**_: Any) -> None:
+    """Write everything out before the process goes."""
+    from rootcellar.celery.backend import flush_all  # noqa: PLC0415 - the backend imports this module
+
+    flush_all()
+
+

@@ -1,0 +1,200 @@
+"""What Celery's request objects say, as changes of a record.
+
+A *run* is one attempt of one task as one worker sees it. A request may be a `Context` of a running task, of the worker's
+main process, one made up by Celery for a chord's body (no worker), a `Bunch` without most attributes (an unknown task), or
+None (a revoke by remote control, an error of a chord): then the run is the one that the stored record is in.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from rootcellar import codec
+from rootcellar.errors import CodecError
+from rootcellar.record import Change, Request, TaskRecord, Transition, generation_of, isoformat
+
+#: The message header that carries what the publisher knows.
+HEADER: Final = "rootcellar"
+
+
+class Envelope(msgspec.Struct, omit_defaults=True):
+    """What the publisher puts into the header: plain JSON, so any serializer and any language carries it on."""
+
+    queued_at: datetime
+    queue: str | None = None
+    metadata: dict[str, Any] = {}
+    order: dict[str, str] = {}
+
+    def header(self) -> dict[str, Any]:
+        """The header's value."""
+        plain: dict[str, Any] = {"queued_at": isoformat(self.queued_at)}
+        if self.queue:
+            plain["queue"] = self.queue
+        if self.metadata:
+            plain["metadata"], plain["order"] = self.metadata, self.order
+        return plain
+
+
+def envelope_of(headers: Mapping[str, Any] | None) -> Envelope | None:
+    """The envelope in a message's headers; None when there is none, or somebody else's by the same name."""
+    value = headers.get(HEADER) if headers else None
+    if not isinstance(value, dict):
+        return None
+    try:
+        return msgspec.convert(value, Envelope)
+    except msgspec.ValidationError:
+        return None
+
+
+class Run(msgspec.Struct, kw_only=True):
+    """One attempt of a task. `started_at` is None where the process does not know it."""
+
+    id: str
+    attempt: int = 0
+    generation: int = 0
+    started_at: datetime | None = None
+    worker: str | None = None
+    pid: int | None = None
+    request: Request | None = None
+    envelope: Envelope | None = None
+
+    def change(self, state: str | None, at: datetime, **values: Any) -> Change:
+        """A change of this run; `values` are further fields of `Change`."""
+        return Change(
+            id=self.id,
+            at=at,
+            state=state,
+            attempt=self.attempt,
+            generation=self.generation,
+            started_at=self.started_at,
+            worker=self.worker,
+            pid=self.pid,
+            request=self.request,
+            **values,
+        )
+
+    def delta(self, change: Change) -> TaskRecord:
+        """The partial record of `change` and of all that this run knows of what came before it."""
+        delta = change.delta()
+        if self.started_at is not None and change.state != "STARTED":
+            started = Transition(state="STARTED", at=self.started_at, attempt=self.attempt, worker=self.worker)
+            delta.history = [started, *delta.history]
+        envelope = self.envelope
+        if envelope is not None:
+            self._add_envelope(delta, envelope)
+        return delta
+
+    def _add_envelope(self, delta: TaskRecord, envelope: Envelope) -> None:
+        delta.queued_at = envelope.queued_at
+        delta.history = [Transition(state="QUEUED", at=envelope.queued_at), *delta.history]
+        if envelope.metadata and not delta.metadata:
+            delta.metadata, delta.metadata_order = envelope.metadata, envelope.order
+
+
+def run_of_request(
+    request: Any, task_id: str, *, started_at: datetime | None = None, stored: TaskRecord | None = None, with_args: bool = True
+) -> Run:
+    """The run a request belongs to.
+
+    `started_at`: when this process began it. Where another process runs it, `stored` may know that and its pid.
+    `with_args`: whether arguments are kept.
+    """
+    envelope = envelope_of(getattr(request, "headers", None))
+    worker = getattr(request, "hostname", None)
+    run = Run(
+        id=task_id,
+        attempt=getattr(request, "retries", None) or 0,
+        generation=getattr(request, "replaced_task_nesting", None) or 0,
+        started_at=started_at,
+        worker=worker,
+        pid=os.getpid() if started_at else None,
+        request=_request(request, task_id, envelope, from_worker=bool(worker), with_args=with_args),
+        envelope=envelope,
+    )
+    if stored is not None and (stored.attempt, generation_of(stored)) == (run.attempt, run.generation):
+        run.started_at, run.pid = stored.started_at, stored.pid
+        run.worker = worker or stored.worker
+    return run
+
+
+def run_following(task_id: str, record: TaskRecord | None) -> Run:
+    """The run that the stored record is in, for a change that comes with no request."""
+    if record is None:
+        return Run(id=task_id)
+    return Run(id=task_id, attempt=record.attempt, generation=generation_of(record), started_at=record.started_at)
+
+
+def _request(request: Any, task_id: str, envelope: Envelope | None, *, from_worker: bool, with_args: bool) -> Request | None:
+    name = getattr(request, "task", None)
+    if not isinstance(name, str):
+        return None
+    delivery = getattr(request, "delivery_info", None) or {}
+    routing_key = delivery.get("routing_key")
+    made = Request(
+        name=name,
+        queue=(envelope and envelope.queue) or routing_key,
+        routing_key=routing_key,
+        priority=delivery.get("priority"),
+        parent_id=getattr(request, "parent_id", None),
+        root_id=getattr(request, "root_id", None) or task_id,
+        group_id=getattr(request, "group", None),
+        eta=parse_time(getattr(request, "eta", None)),
+        origin=getattr(request, "origin", None),
+        stamps=stamps_of(getattr(request, "stamps", None)),
+        from_worker=from_worker,
+    )
+    if with_args:
+        add_arguments(made, getattr(request, "args", None), getattr(request, "kwargs", None))
+    return made
+
+
+def add_arguments(request: Request, args: Any, kwargs: Any) -> None:
+    """Put a task's arguments into `request`; one that the codec cannot store is kept as its repr."""
+    if isinstance(args, Sequence) and not isinstance(args, str | bytes):
+        request.args, request.args_types = _arguments(list(args))
+    if isinstance(kwargs, Mapping):
+        request.kwargs, request.kwargs_types = _arguments(dict(kwargs))
+
+
+def _arguments(values: list[Any] | dict[Any, Any]) -> tuple[Any, dict[str, str] | None]:
+    try:
+        return codec.encode(values)
+    except CodecError:
+        if isinstance(values, list):
+            return codec.encode([_storable(value) for value in values])
+        return codec.encode({str(key): _storable(value) for key, value in values.items()})
+
+
+def _storable(value: Any) -> Any:
+    try:
+        codec.encode(value)
+    except CodecError:
+        return repr(value)[:1000]
+    return value
+
+
+def stamps_of(stamps: Any) -> dict[str, Any] | None:
+    """A request's stamps as a document; None when there are none or they cannot be stored."""
+    if not isinstance(stamps, dict) or not stamps:
+        return None
+    document, types = _arguments(stamps)
+    return document if isinstance(document, dict) and not types else {str(key): repr(value) for key, value in stamps.items()}
+
+
+def parse_time(value: Any) -> datetime | None:
+    """An ETA as aware UTC time, from what a message may hold."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if not isinstance(value, datetime):
+        return None
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+

@@ -1,0 +1,164 @@
+"""One hub per process for all who wait.
+
+A thread reads the records that somebody waits for and hands over those that changed. It sleeps in the store's watcher:
+pushed where the engine can push, polling where it cannot; either way the read decides, and every `BACKSTOP` seconds all
+are read whatever the watcher says. The thread ends, and everything it holds is released, when nobody has waited for
+`LINGER` seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from logging import getLogger
+from typing import Final
+
+from rootcellar.errors import StoreError
+from rootcellar.record import TaskRecord
+from rootcellar.store.base import Store
+from rootcellar.store.watch import Watcher
+
+logger = getLogger(__name__)
+
+BACKSTOP: Final = 1.0
+LINGER: Final = 10.0
+_CHUNK: Final = 1000
+
+
+class Hub:
+    """Tells `deliver` about every record that changes while somebody waits for it.
+
+    `deliver` gets records in document form, in the hub's thread; it must not block. Safe to use from many threads and,
+    after a fork, in the child, where nobody waits at first.
+    """
+
+    def __init__(self, store: Store, deliver: Callable[[list[TaskRecord]], None]) -> None:
+        self._store = store
+        self._deliver = deliver
+        self._reset()
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._seen: dict[str, str | None] = {}
+        self._new: set[str] = set()
+        self._thread: threading.Thread | None = None
+        self._watcher: Watcher | None = None
+        self._idle_since = 0.0
+
+    def add(self, ids: Iterable[str]) -> None:
+        """Somebody waits for these tasks. Returns at once."""
+        if self._pid != os.getpid():
+            self._reset()
+        with self._lock:
+            new = [task_id for task_id in ids if task_id not in self._seen]
+            if not new:
+                return
+            self._seen.update(dict.fromkeys(new))
+            self._new.update(new)
+            watcher = self._watcher
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="rootcellar-waiting", daemon=True)
+                self._thread.start()
+        if watcher is not None:
+            watcher.watch(new)
+            watcher.wake()
+
+    def discard(self, ids: Iterable[str]) -> None:
+        """Nobody waits for these tasks any more. Returns at once; safe to call from a finaliser."""
+        if self._pid != os.getpid():
+            return
+        gone = [task_id for task_id in ids if self._seen.pop(task_id, _ABSENT) is not _ABSENT]
+        watcher = self._watcher
+        if gone and watcher is not None:
+            watcher.unwatch(gone)
+
+    def __len__(self) -> int:
+        """How many tasks are waited for."""
+        return len(self._seen)
+
+    def close(self) -> None:
+        """Stop waiting for anything; the thread ends."""
+        with self._lock:
+            self._seen.clear()
+            self._new.clear()
+            self._idle_since = -LINGER
+            watcher = self._watcher
+        if watcher is not None:
+            watcher.wake()
+
+    # -- the thread ----------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        pause = 0.05
+        while True:
+            try:
+                self._watch_until_idle()
+                return
+            except StoreError as error:
+                logger.warning("waiting for results is interrupted, trying again: %s", error)
+            except Exception:
+                logger.exception("waiting for results failed, trying again")
+            finally:
+                self._drop_watcher()
+            time.sleep(pause)
+            pause = min(pause * 2, 2.0)
+            with self._lock:
+                self._new.update(self._seen)
+
+    def _watch_until_idle(self) -> None:
+        watcher = self._store.watcher()
+        with self._lock:
+            self._watcher = watcher
+            watcher.watch(list(self._seen))
+        last_full_read = time.monotonic()
+        while not self._finish_if_idle():
+            with self._lock:
+                new, self._new = self._new, set()
+            if new:
+                self._read(new)
+            hint = watcher.wait(BACKSTOP)
+            if hint is None or time.monotonic() - last_full_read >= BACKSTOP:
+                last_full_read = time.monotonic()
+                self._read(self._waited())
+            elif hint:
+                self._read(hint)
+
+    def _waited(self) -> list[str]:
+        # A copy of the keys is atomic; `discard` may run in any thread at any time, without the lock.
+        return list(self._seen)
+
+    def _finish_if_idle(self) -> bool:
+        with self._lock:
+            if self._seen:
+                self._idle_since = time.monotonic()
+                return False
+            if time.monotonic() - self._idle_since < LINGER:
+                return False
+            self._thread = None
+            return True
+
+    def _drop_watcher(self) -> None:
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            watcher.close()
+
+    def _read(self, ids: Iterable[str]) -> None:
+        wanted = [task_id for task_id in ids if task_id in self._seen]
+        for start in range(0, len(wanted), _CHUNK):
+            self._hand_over(self._store.fetch(wanted[start : start + _CHUNK]))
+
+    def _hand_over(self, records: list[TaskRecord]) -> None:
+        changed = []
+        for record in records:
+            version = record.state_order + record.progress_order
+            if self._seen.get(record.id, version) != version:
+                self._seen[record.id] = version
+                changed.append(record)
+        if changed:
+            self._deliver(changed)
+
+
+_ABSENT: Final = object()
