@@ -1,0 +1,35 @@
+"""The lease: the right to replay a spool, held by one process of the host at a time, gone when that process is."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from rootcellar.errors import SpoolUnavailable
+
+
+@contextmanager
+def lease(path: Path) -> Iterator[bool]:
+    """Try to take the lease at `path` for the length of the block; the block is told whether it has it.
+
+    It is SQLite's exclusive lock on an empty database: the system lets go of it when the process dies, a child of a fork
+    does not inherit it, and it works between threads and on every platform alike.
+    """
+    try:
+        connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+    except sqlite3.Error as error:
+        raise SpoolUnavailable(f"the lease {path} cannot be opened: {error}") from error
+    with closing(connection):
+        yield _taken(connection, path)
+
+
+def _taken(connection: sqlite3.Connection, path: Path) -> bool:
+    try:
+        connection.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+            return False
+        raise SpoolUnavailable(f"the lease {path} cannot be taken: {error}") from error
+    return True
