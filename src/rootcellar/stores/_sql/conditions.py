@@ -1,0 +1,146 @@
+"""A condition tree as the text of a WHERE clause.
+
+True exactly where `rootcellar.query.matches` is. Elsewhere the clause is false or null, which a WHERE treats alike;
+below a negation null is made false first.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, Final
+
+from rootcellar.query import FIELD_KINDS, ORDER_OPS, And, Condition, Kind, Node, Not, Op, Or
+from rootcellar.stores._sql.dialect import Bindings, Dialect
+
+TRUE: Final = "1 = 1"
+FALSE: Final = "1 = 0"
+_INT64: Final = range(-(2**63), 2**63)
+#: No later than `updated_at` of the same record; `finished_at`, when set, equals it.
+_NOT_AFTER_UPDATED: Final = frozenset({"queued_at", "started_at", "finished_at"})
+_LOWER: Final = frozenset({Op.GT, Op.GE, Op.EQ})
+_UPPER: Final = frozenset({Op.LT, Op.LE, Op.EQ})
+
+
+class Conditions:
+    """Translates the trees of one statement, whose parameters gather in `bind`."""
+
+    def __init__(self, dialect: Dialect, bind: Bindings) -> None:
+        self._dialect = dialect
+        self._bind = bind
+
+    def where(self, node: Node) -> str:
+        """The clause for a whole tree, with the bounds on `updated_at` that follow from it, for the index's sake."""
+        return " AND ".join([self._clause(node), *self._implied(node)])
+
+    def expression(self, field: str) -> str:
+        """The SQL of a field: a column, or what is computed from two."""
+        if field == "runtime":
+            return self._dialect.seconds_between("started_at", "finished_at")
+        if field == "wait":
+            return self._dialect.seconds_between("queued_at", "started_at")
+        return field
+
+    def _clause(self, node: Node) -> str:
+        if isinstance(node, And):
+            return _joined(" AND ", [self._clause(child) for child in node.nodes], TRUE)
+        if isinstance(node, Or):
+            return _joined(" OR ", [self._clause(child) for child in node.nodes], FALSE)
+        if isinstance(node, Not):
+            return self._complement(node.node)
+        return self._condition(node)
+
+    def _complement(self, node: Node) -> str:
+        if isinstance(node, Not):
+            return self._clause(node.node)
+        if isinstance(node, And):
+            return _joined(" OR ", [self._complement(child) for child in node.nodes], FALSE)
+        if isinstance(node, Or):
+            return _joined(" AND ", [self._complement(child) for child in node.nodes], TRUE)
+        return f"NOT COALESCE({self._condition(node)}, {FALSE})"
+
+    def _condition(self, node: Condition) -> str:
+        if node.op is Op.IN:
+            return self._among(node)
+        if node.op is Op.NE and (node.value is None or FIELD_KINDS[node.field] is Kind.DOCUMENT):
+            return self._complement(Condition(node.field, Op.EQ, node.value, node.path))
+        value = node.value
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            value = _number(value)
+            if math.isinf(value):
+                return self._beyond_numbers(node, value)
+        if FIELD_KINDS[node.field] is Kind.DOCUMENT:
+            return self._document(node, value)
+        return self._column(node, value)
+
+    def _among(self, node: Condition) -> str:
+        texts = (
+            [value for value in node.value if isinstance(value, str)] if FIELD_KINDS[node.field] is Kind.TEXT else []
+        )
+        rest = [value for value in node.value if not texts or not isinstance(value, str)]
+        listed = [f"{node.field} IN ({', '.join(map(self._bind, texts))})"] if texts else []
+        equal = [self._condition(Condition(node.field, Op.EQ, value, node.path)) for value in rest]
+        return _joined(" OR ", [*listed, *equal], FALSE)
+
+    def _beyond_numbers(self, node: Condition, infinity: float) -> str:
+        """A comparison with what no stored number reaches: true of every number, or of none."""
+        everything = node.op in ({Op.LT, Op.LE} if infinity > 0 else {Op.GT, Op.GE})
+        if FIELD_KINDS[node.field] is Kind.DOCUMENT:
+            greatest = math.copysign(sys.float_info.max, infinity)
+            return self._document(node, greatest) if everything else FALSE
+        if node.op is Op.NE:
+            return TRUE
+        return f"{self.expression(node.field)} IS NOT NULL" if everything else FALSE
+
+    def _column(self, node: Condition, value: Any) -> str:
+        expression = self.expression(node.field)
+        if node.op is Op.EXISTS:
+            return f"{expression} IS NOT NULL"
+        if node.op is Op.EQ:
+            return f"{expression} IS NULL" if value is None else f"{expression} = {self._bind(value)}"
+        if node.op is Op.NE:
+            return self._dialect.distinct(expression, self._bind(value))
+        if node.op is Op.CONTAINS:
+            return self._dialect.text_contains(expression, value, self._bind)
+        if node.op is Op.MATCHES:
+            return self._dialect.text_matches(expression, value, self._bind)
+        return f"{expression} {node.op.value} {self._bind(value)}"
+
+    def _document(self, node: Condition, value: Any) -> str:
+        dialect, column, path = self._dialect, node.field, node.path
+        if node.op is Op.EXISTS:
+            return dialect.document_exists(column, path)
+        if node.op is Op.EQ and value is None:
+            return f"NOT ({dialect.document_exists(column, path)})"
+        if node.op is Op.EQ:
+            return dialect.document_equal(column, path, value, self._bind)
+        if node.op in ORDER_OPS:
+            return dialect.document_order(column, path, node.op, value, self._bind)
+        if node.op is Op.CONTAINS:
+            return dialect.document_contains(column, path, value, self._bind)
+        return dialect.document_matches(column, path, value, self._bind)
+
+    def _implied(self, node: Node) -> Iterator[str]:
+        if isinstance(node, And):
+            for child in node.nodes:
+                yield from self._implied(child)
+        elif isinstance(node, Condition) and node.field in _NOT_AFTER_UPDATED and isinstance(node.value, datetime):
+            if node.op in _LOWER:
+                yield f"updated_at >= {self._bind(node.value)}"
+            if node.op in _UPPER and node.field == "finished_at":
+                yield f"updated_at <= {self._bind(node.value)}"
+
+
+def _joined(operator: str, clauses: list[str], empty: str) -> str:
+    if not clauses:
+        return empty
+    return clauses[0] if len(clauses) == 1 else f"({operator.join(clauses)})"
+
+
+def _number(value: float) -> float:
+    """`value` as something an engine can hold. No stored integer lies outside 64 bits."""
+    if isinstance(value, int) and value not in _INT64:
+        return math.inf if value > 0 else -math.inf
+    return value

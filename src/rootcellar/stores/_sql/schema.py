@@ -1,0 +1,127 @@
+"""Versioned tables: migrations as SQL files, what a DBA would run, and drift.
+
+The migrations of an engine are the files ``migrations/NNNN_title.sql`` of its package, each a sequence of named
+statements (see `queries`). The table ``<table>_schema`` holds the numbers of those that ran.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Final
+
+import msgspec
+
+from rootcellar.errors import InvalidInput, QueryError, SchemaError
+from rootcellar.query import FIELD_KINDS, Kind, PathPart
+from rootcellar.stores._sql.columns import INDEXES, TABLES, Logical
+from rootcellar.stores._sql.names import Names
+from rootcellar.stores._sql.queries import NamedQuery, read_queries
+
+_FILE: Final = re.compile(r"(\d{4})_(\w+)\.sql")
+
+
+class Migration(msgspec.Struct, frozen=True):
+    """One step of the schema: `number` counts from 1."""
+
+    number: int
+    title: str
+    statements: tuple[NamedQuery, ...]
+
+
+@cache
+def read_migrations(package: str) -> tuple[Migration, ...]:
+    """The migrations inside an engine's package, in order."""
+    names = sorted(entry.name for entry in files(package).joinpath("migrations").iterdir())
+    found = [(match, name) for name in names if (match := _FILE.fullmatch(name))]
+    return tuple(
+        Migration(int(match[1]), match[2].replace("_", " "), read_queries(package, f"migrations/{name}"))
+        for match, name in found
+    )
+
+
+def pending(migrations: Sequence[Migration], version: int, names: Names) -> list[Migration]:
+    """The migrations still to run on a database at `version` (0: nothing is there).
+
+    Raises `SchemaError` when the database is ahead of this package.
+    """
+    newest = migrations[-1].number
+    if version > newest:
+        raise SchemaError(
+            f"the table {names.table!r} was made by a newer rootcellar (schema {version}, this one knows {newest}); "
+            "upgrade rootcellar, or give another table"
+        )
+    return [migration for migration in migrations if migration.number > version]
+
+
+def render(migrations: Sequence[Migration], names: Names, extra: Sequence[str] = ()) -> str:
+    """The SQL of `migrations` and `extra` statements, described, as a DBA would run it."""
+    pieces = []
+    for migration in migrations:
+        pieces.append(f"-- {migration.number:04d}: {migration.title}")
+        pieces.extend(f"-- {query.description}\n{names.fill(query.sql)};" for query in migration.statements)
+    pieces.extend(f"{statement};" for statement in extra)
+    return "\n\n".join(pieces) + "\n"
+
+
+class Shape(msgspec.Struct, kw_only=True):
+    """What tables look like: column -> type by table (`columns.TABLES`), and the names of the task table's indexes."""
+
+    tables: dict[str, dict[str, str]]
+    indexes: frozenset[str]
+
+
+def expected_shape(names: Names, types: Mapping[Logical, str], paths: Sequence[str] = ()) -> Shape:
+    """What the tables should look like where logical types are called `types`."""
+    tables = {table: {column.name: types[column.logical] for column in columns} for table, columns in TABLES.items()}
+    indexes = {names.index(key) for key in INDEXES} | {names.path_index(path) for path in paths}
+    return Shape(tables=tables, indexes=frozenset(indexes))
+
+
+def drift(expected: Shape, actual: Shape, names: Names) -> list[str]:
+    """One sentence for each table, column or index that is missing, and each column too many or of another type."""
+    findings: list[str] = []
+    for table, columns in expected.tables.items():
+        found = actual.tables.get(table)
+        plain = names.plain(table)
+        if not found:
+            findings.append(f"table {plain} is missing")
+            continue
+        findings.extend(f"column {plain}.{column} is missing" for column in columns if column not in found)
+        findings.extend(f"column {plain}.{column} is unexpected" for column in found if column not in columns)
+        findings.extend(
+            f"column {plain}.{column} is {found[column]}, not {wanted}"
+            for column, wanted in columns.items()
+            if found.get(column, wanted) != wanted
+        )
+    findings.extend(f"index {index} is missing" for index in sorted(expected.indexes - actual.indexes))
+    return findings
+
+
+class DeclaredPath(msgspec.Struct, frozen=True):
+    """A path that the user wants an index for: ``metadata.user`` is field ``metadata`` and path ``("user",)``."""
+
+    text: str
+    field: str
+    path: tuple[PathPart, ...]
+
+
+def declared_paths(indexes: str | Sequence[str]) -> tuple[DeclaredPath, ...]:
+    """The paths of the option `indexes`: ``"metadata.user,result.total"``, or a list of such.
+
+    Parts made of digits are list positions. Raises `InvalidInput` for what leads into no document.
+    """
+    texts = indexes.split(",") if isinstance(indexes, str) else list(indexes)
+    return tuple(_declared(text.strip()) for text in texts if text.strip())
+
+
+def _declared(text: str) -> DeclaredPath:
+    field, _, rest = text.partition(".")
+    if FIELD_KINDS.get(field) is not Kind.DOCUMENT or not rest:
+        raise InvalidInput(f"indexes={text!r} is no path into a document; it should look like metadata.user")
+    path = tuple(int(part) if part.isdecimal() and part.isascii() else part for part in rest.split("."))
+    if any("\0" in part for part in path if isinstance(part, str)):
+        raise QueryError(f"indexes={text!r} holds a NUL")
+    return DeclaredPath(text, field, path)

@@ -1,0 +1,165 @@
+"""Queries and aggregates as SQL statements.
+
+Nothing of the user's is ever part of the text: names are quoted, values are parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+from rootcellar.query import Aggregate, And, Condition, Node, Op, Order, Query, Scalar, Statistic
+from rootcellar.stores._sql.columns import COLUMN_NAMES
+from rootcellar.stores._sql.conditions import FALSE, Conditions
+from rootcellar.stores._sql.dialect import Bindings, Dialect
+
+SELECTED: Final = ", ".join(COLUMN_NAMES)
+#: Sort fields that every record has.
+_ALWAYS_SET: Final = frozenset({"id", "state", "attempt"})
+_BOUNDS: Final = frozenset({Op.LT, Op.LE, Op.GT, Op.GE, Op.EQ})
+
+
+class Statement(NamedTuple):
+    """A statement and its parameters, by name."""
+
+    sql: str
+    parameters: dict[str, Any]
+
+
+class Statements:
+    """Makes the statements that read the task table called `task` (its SQL, quoted)."""
+
+    def __init__(self, dialect: Dialect, task: str) -> None:
+        self._dialect = dialect
+        self._task = task
+
+    def find(self, query: Query) -> Iterator[Statement]:
+        """The statements whose rows, one after the other, are the page; run them until it is full.
+
+        Records that have a value of the first sort field come from the first statement, the others from the second:
+        apart, an index serves either direction on every engine, and the cursor is a plain bound. Each is limited to the
+        whole page.
+        """
+        order = query.total_order()
+        after = query.after()
+        first = order[0].field
+        if after is None or after[0] is not None:
+            yield self._page(query, order, after, missing=False)
+        if first not in _ALWAYS_SET and not _requires(query.where, first):
+            rest = None if after is None or after[0] is not None else after[1:]
+            yield self._page(query, order[1:], rest, missing=True)
+
+    def _page(
+        self, query: Query, order: Sequence[Order], after: Sequence[Scalar] | None, *, missing: bool
+    ) -> Statement:
+        bind = Bindings(self._dialect)
+        conditions = Conditions(self._dialect, bind)
+        first = query.order[0]
+        column = conditions.expression(first.field)
+        clauses = [conditions.where(query.where)]
+        terms = [self._term(conditions, term) for term in order]
+        if missing:
+            clauses.append(f"{column} IS NULL")
+        elif first.field not in _ALWAYS_SET:
+            clauses.append(f"{column} IS NOT NULL")
+            terms[0] = f"{column} {_direction(first)}"
+        if after is not None:
+            clauses.append(self._behind(conditions, bind, order, after, missing=missing))
+        sql = f"SELECT {SELECTED} FROM {self._task} WHERE {' AND '.join(clauses)} ORDER BY {', '.join(terms)}"  # noqa: S608
+        return Statement(f"{sql} LIMIT {query.limit}", bind.values)
+
+    def _term(self, conditions: Conditions, term: Order) -> str:
+        column = conditions.expression(term.field)
+        if term.field in _ALWAYS_SET:
+            return f"{column} {_direction(term)}"
+        return self._dialect.order_term(column, descending=term.descending)
+
+    def _behind(
+        self, conditions: Conditions, bind: Bindings, order: Sequence[Order], after: Sequence[Scalar], *, missing: bool
+    ) -> str:
+        """True of the rows that come behind the sort values `after`; the first is never null unless `missing`."""
+        clause = FALSE
+        for position in reversed(range(len(order))):
+            term, value = order[position], after[position]
+            column = conditions.expression(term.field)
+            if value is None:
+                clause = f"({column} IS NULL AND {clause})"
+                continue
+            place, sign = bind(value), "<" if term.descending else ">"
+            behind = f"{column} {sign} {place}"
+            if (position or missing) and term.field not in _ALWAYS_SET:
+                clause = f"({behind} OR {column} IS NULL OR ({column} = {place} AND {clause}))"
+            else:
+                clause = f"({column} {sign}= {place} AND ({behind} OR {clause}))"
+        return clause
+
+    def count(self, where: Node) -> Statement:
+        """One row, one column: how many."""
+        bind = Bindings(self._dialect)
+        clause = Conditions(self._dialect, bind).where(where)
+        return Statement(f"SELECT COUNT(*) FROM {self._task} WHERE {clause}", bind.values)  # noqa: S608
+
+    def aggregate(self, request: Aggregate) -> Statement:
+        """One row per group, as `statistics` reads it; without keys always one, be it of no records."""
+        bind = Bindings(self._dialect)
+        conditions = Conditions(self._dialect, bind)
+        clause = conditions.where(request.where)
+        runtime, wait = conditions.expression("runtime"), conditions.expression("wait")
+        keys = [*request.by]
+        if request.bucket is not None:
+            keys.append(self._dialect.time_bucket("updated_at", request.bucket))
+        counted = ", ".join(
+            [
+                *keys,
+                "COUNT(*)",
+                "SUM(CASE WHEN state = 'SUCCESS' THEN 1 ELSE 0 END)",
+                "SUM(CASE WHEN state = 'FAILURE' THEN 1 ELSE 0 END)",
+                f"AVG({runtime})",
+                f"MAX({runtime})",
+                f"AVG({wait})",
+            ]
+        )
+        sql = f"SELECT {counted} FROM {self._task} WHERE {clause}"  # noqa: S608
+        if keys:
+            sql += f" GROUP BY {', '.join(str(number + 1) for number in range(len(keys)))}"
+        return Statement(sql, bind.values)
+
+
+def statistics(request: Aggregate, rows: Sequence[Sequence[Any]]) -> list[Statistic]:
+    """The rows of `Statements.aggregate` as statistics, in their order."""
+    found = [_statistic(request, row) for row in rows]
+    return [row for row in found if row.count]
+
+
+def _statistic(request: Aggregate, row: Sequence[Any]) -> Statistic:
+    *key, count, succeeded, failed, runtime_avg, runtime_max, wait_avg = row
+    start = key.pop() if request.bucket is not None else None
+    return Statistic(
+        key=tuple(key),
+        bucket=None if start is None else datetime.fromtimestamp(int(start), UTC),
+        count=count,
+        succeeded=int(succeeded or 0),
+        failed=int(failed or 0),
+        runtime_avg=_seconds(runtime_avg),
+        runtime_max=_seconds(runtime_max),
+        wait_avg=_seconds(wait_avg),
+    )
+
+
+def _seconds(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _direction(term: Order) -> str:
+    return "DESC" if term.descending else "ASC"
+
+
+def _requires(where: Node, field: str) -> bool:
+    """Whether only records that have a `field` can match."""
+    if isinstance(where, And):
+        return any(_requires(node, field) for node in where.nodes)
+    if not isinstance(where, Condition) or where.value is None or where.op not in _BOUNDS:
+        return False
+    implied = field == "updated_at" and where.field in {"queued_at", "started_at", "finished_at"}
+    return where.field == field or implied
