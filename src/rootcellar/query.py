@@ -10,16 +10,18 @@ Python face::
     F.name.matches("billing.*") | F.result["line.items"].contains("x")
 
 Meaning, in short: a condition on a value that is not there, or is of another kind than the operand, is false; `Not` is
-true exactly where its condition is false. Text compares by code point, case counts. Numbers compare as IEEE doubles;
-inside documents, the order operators (not equality) also take text that spells a plain decimal number for one, so that
-a `Decimal`, stored as text, can be compared. Times compare as times. In an order, missing values come last whichever
-the direction; ties are broken by id, in the direction of the first term.
+true exactly where its condition is false, and ``!=`` where ``==`` is. Text compares by code point, case counts. Numbers
+are equal by value and ordered, inside documents, as IEEE doubles; there the order operators (not equality) also take
+text that spells a plain decimal number for one, so that a `Decimal`, stored as text, can be compared. Times compare as
+times. In an order, missing values come last whichever the direction; ties are broken by id, in the direction of the
+first term.
 """
 
 from __future__ import annotations
 
 import base64
 import enum
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -63,6 +65,8 @@ MAX_NODES: Final = 1000
 #: The most records one page holds.
 MAX_LIMIT: Final = 10_000
 DEFAULT_LIMIT: Final = 100
+#: How many positions a list has, to a path.
+MAX_POSITION: Final = 2**31
 
 
 class Kind(enum.Enum):
@@ -109,9 +113,10 @@ FIELD_KINDS: Final[dict[str, Kind]] = {
 #: Fields an order may name.
 SORTABLE: Final = frozenset(name for name, kind in FIELD_KINDS.items() if kind is not Kind.DOCUMENT)
 #: Fields an aggregate may group by.
-AGGREGATE_FIELDS: Final = frozenset(
-    {"name", "state", "queue", "routing_key", "worker", "origin", "parent_id", "root_id", "group_id", "attempt", "priority"}
-)
+AGGREGATE_FIELDS: Final = frozenset({
+    "name", "state", "queue", "routing_key", "worker", "origin", "parent_id", "root_id", "group_id", "attempt",
+    "priority",
+})  # fmt: skip
 
 
 class Op(enum.Enum):
@@ -243,10 +248,13 @@ def _order_text(order: Sequence[Order]) -> str:
 
 
 def _cursor_value(field: str, value: Any) -> Scalar:
-    if value is not None and FIELD_KINDS[field] is Kind.TIME:
-        return msgspec.convert(value, datetime)
-    expected: Any = float | int | None if FIELD_KINDS[field] is Kind.NUMBER else str | None
-    return msgspec.convert(value, expected)  # type: ignore[no-any-return]
+    if value is None:
+        return None
+    kind = FIELD_KINDS[field]
+    expected: Any = datetime if kind is Kind.TIME else float | int if kind is Kind.NUMBER else str
+    operand: Scalar = msgspec.convert(value, expected)
+    check_condition(Condition(field, Op.EQ, operand))
+    return operand
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -301,8 +309,7 @@ def check_condition(condition: Condition) -> None:
     kind = FIELD_KINDS.get(condition.field)
     if kind is None:
         raise QueryError(f"there is no field {condition.field!r}{suggest(condition.field, FIELD_KINDS)}")
-    if condition.path and kind is not Kind.DOCUMENT:
-        raise QueryError(f"{condition.field!r} is no document, so nothing lies inside it")
+    _check_path(condition, kind)
     if condition.op is Op.EXISTS:
         return
     if condition.op is Op.IN:
@@ -322,28 +329,65 @@ _OPERANDS: Final[dict[Kind, tuple[type, ...]]] = {
 }
 
 
+def _check_path(condition: Condition, kind: Kind) -> None:
+    if condition.path and kind is not Kind.DOCUMENT:
+        raise QueryError(f"{condition.field!r} is no document, so nothing lies inside it")
+    if len(condition.path) > MAX_DEPTH:
+        raise QueryError(f"a path into {condition.field!r} is more than {MAX_DEPTH} steps long")
+    for part in condition.path:
+        _check_part(condition, part)
+
+
+def _check_part(condition: Condition, part: object) -> None:
+    if isinstance(part, str):
+        _check_text(condition, part)
+    elif not isinstance(part, int) or isinstance(part, bool):
+        raise QueryError(f"a step into {condition.field!r} is a key (str) or a list position (int), not {part!r}")
+    elif not 0 <= part < MAX_POSITION:
+        raise QueryError(f"list positions in {condition.field!r} count from 0, and {part} is none")
+
+
+def _place(condition: Condition) -> str:
+    return repr(".".join([condition.field, *map(str, condition.path)]))
+
+
 def _check_operand(condition: Condition, kind: Kind, value: Any) -> None:
-    where = ".".join([condition.field, *map(str, condition.path)])
     if value is None:
-        if condition.op in {Op.EQ, Op.NE, Op.IN}:
-            return
-        raise QueryError(f"{where!r} {condition.op.value} null means nothing; use = or !=")
+        if condition.op not in {Op.EQ, Op.NE, Op.IN}:
+            raise QueryError(f"{_place(condition)} {condition.op.value} null means nothing; use = or !=")
+        return
+    _check_operator(condition, kind, value)
     if not isinstance(value, _OPERANDS[kind]) or (isinstance(value, bool) and kind is not Kind.DOCUMENT):
-        raise QueryError(f"{where!r} is a {kind.value} field and cannot be compared with {value!r}")
-    if isinstance(value, datetime) and value.tzinfo is None:
-        raise QueryError(f"{where!r} is compared with a time without zone; give it one")
-    if isinstance(value, float) and value != value:  # noqa: PLR0124 - the test for NaN
-        raise QueryError(f"{where!r} cannot be compared with NaN")
-    if isinstance(value, str) and ("\0" in value or not value.isascii() and _has_surrogate(value)):
-        raise QueryError(f"{where!r} is compared with text that holds a NUL or a lone surrogate")
-    if condition.op in _TEXT_OPS and not isinstance(value, str) and kind is not Kind.DOCUMENT:
-        raise QueryError(f"{condition.op.value} takes text, and {where!r} is a {kind.value} field")
+        raise QueryError(f"{_place(condition)} is a {kind.value} field and cannot be compared with {value!r}")
+    if isinstance(value, str):
+        _check_text(condition, value)
+    elif isinstance(value, datetime):
+        _check_time(condition, value)
+    elif isinstance(value, int | float) and not math.isfinite(_double(value)):
+        raise QueryError(f"{_place(condition)} cannot be compared with a number that no finite double comes near")
+
+
+def _check_operator(condition: Condition, kind: Kind, value: Any) -> None:
     if condition.op in _TEXT_OPS and kind in {Kind.NUMBER, Kind.TIME}:
-        raise QueryError(f"{condition.op.value} takes text, and {where!r} is a {kind.value} field")
+        raise QueryError(f"{condition.op.value} takes text, and {_place(condition)} is a {kind.value} field")
     if condition.op is Op.MATCHES and not isinstance(value, str):
-        raise QueryError(f"{where!r} matches ... takes text")
+        raise QueryError(f"{_place(condition)} matches ... takes text")
     if condition.op in ORDER_OPS and isinstance(value, bool):
-        raise QueryError(f"{where!r} {condition.op.value} {value} means nothing; use = or !=")
+        raise QueryError(f"{_place(condition)} {condition.op.value} {value} means nothing; use = or !=")
+
+
+def _check_text(condition: Condition, text: str) -> None:
+    if "\0" in text or (not text.isascii() and _has_surrogate(text)):
+        raise QueryError(f"{_place(condition)}: no text of a query holds a NUL or a lone surrogate")
+
+
+def _check_time(condition: Condition, value: datetime) -> None:
+    if value.tzinfo is None:
+        raise QueryError(f"{_place(condition)} is compared with a time without zone; give it one")
+    try:
+        value.astimezone(UTC)
+    except OverflowError:
+        raise QueryError(f"{_place(condition)} is compared with a time outside of the years 1 to 9999 in UTC") from None
 
 
 def _has_surrogate(text: str) -> bool:
@@ -395,19 +439,11 @@ def _lookup(value: Any, path: tuple[PathPart, ...]) -> Any:
 
 
 def _column_matches(op: Op, value: Any, operand: Any) -> bool:
-    if op is Op.EXISTS:
-        return value is not None
-    if op is Op.IN:
-        return any(_equal(value, choice) for choice in operand)
-    if op is Op.EQ:
-        return _equal(value, operand)
-    if op is Op.NE:
-        return not _equal(value, operand)
+    if op in _EQUALITY:
+        return _EQUALITY[op](value, operand)
     if value is None:
         return False
-    if op in ORDER_OPS:
-        return _COMPARE[op](value, operand)
-    return _text_matches(op, value, operand)
+    return _COMPARE[op](value, operand) if op in ORDER_OPS else _text_matches(op, value, operand)
 
 
 def _equal(value: Any, operand: Any) -> bool:
@@ -417,9 +453,18 @@ def _equal(value: Any, operand: Any) -> bool:
     return bool(value == operand)
 
 
+#: Operators that mean the same in a document and in a column, and that a missing value has an answer to.
+_EQUALITY: Final[dict[Op, Callable[[Any, Any], bool]]] = {
+    Op.EXISTS: lambda value, _: value is not None,
+    Op.IN: lambda value, choices: any(_equal(value, choice) for choice in choices),
+    Op.EQ: _equal,
+    Op.NE: lambda value, operand: not _equal(value, operand),
+}
+
+
 def _document_matches(op: Op, value: Any, operand: Any) -> bool:
-    if op in {Op.EXISTS, Op.IN, Op.EQ, Op.NE}:
-        return _column_matches(op, value, operand)
+    if op in _EQUALITY:
+        return _EQUALITY[op](value, operand)
     if op in ORDER_OPS:
         return _document_order(op, value, operand)
     if isinstance(value, list) and op is Op.CONTAINS:
@@ -438,7 +483,15 @@ def _document_order(op: Op, value: Any, operand: Any) -> bool:
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return _COMPARE[op](float(value), float(operand))
+    return _COMPARE[op](_double(value), _double(operand))
+
+
+def _double(value: float) -> float:
+    """`value` as a double; an infinity for an integer too large to be one."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 _COMPARE: Final[dict[Op, Callable[[Any, Any], bool]]] = {
@@ -457,8 +510,13 @@ def _text_matches(op: Op, value: str, operand: str) -> bool:
 
 def pattern_regex(pattern: str) -> re.Pattern[str]:
     """The regular expression of a MATCHES pattern."""
-    translated = "".join(".*" if char == "*" else "." if char == "?" else re.escape(char) for char in pattern)
-    return re.compile(translated, re.DOTALL)
+    first, *others = ("".join("." if char == "?" else re.escape(char) for char in run) for run in pattern.split("*"))
+    if not others:
+        return re.compile(first, re.DOTALL)
+    # Each run is found where it first occurs and never tried again (`fnmatch` does the same): the time stays linear in
+    # the number of runs whatever the text.
+    *middle, last = others
+    return re.compile(first + "".join(f"(?>.*?{run})" for run in middle) + ".*" + last, re.DOTALL)
 
 
 def sort_value(record: TaskRecord, field: str) -> Any:
@@ -537,7 +595,7 @@ def aggregate(request: Aggregate, records: Iterable[TaskRecord]) -> list[Statist
     for record in records:
         if matches(request.where, record):
             groups.setdefault(_group_key(request, record), []).append(record)
-    return sort_statistics([_statistic(request, key, members) for key, members in groups.items()])
+    return sort_statistics([_statistic(key, members) for key, members in groups.items()])
 
 
 def sort_statistics(statistics: list[Statistic]) -> list[Statistic]:
@@ -562,7 +620,7 @@ def _bucket_start(moment: datetime, seconds: int) -> datetime:
     return datetime.fromtimestamp(int(moment.timestamp()) // seconds * seconds, UTC)
 
 
-def _statistic(request: Aggregate, key: tuple[Any, ...], members: list[TaskRecord]) -> Statistic:
+def _statistic(key: tuple[Any, ...], members: list[TaskRecord]) -> Statistic:
     runtimes = [record.runtime for record in members if record.runtime is not None]
     waits = [record.wait for record in members if record.wait is not None]
     return Statistic(
@@ -648,16 +706,21 @@ class Expression:
         self.node = node
 
     def __and__(self, other: Expression) -> Expression:
-        return Expression(And((self.node, other.node)))
+        return Expression(And((*_parts(And, self.node), *_parts(And, other.node))))
 
     def __or__(self, other: Expression) -> Expression:
-        return Expression(Or((self.node, other.node)))
+        return Expression(Or((*_parts(Or, self.node), *_parts(Or, other.node))))
 
     def __invert__(self) -> Expression:
         return Expression(Not(self.node))
 
     def __bool__(self) -> bool:
         raise QueryError("a condition has no truth of its own; join conditions with & | ~, not with and, or, not")
+
+
+def _parts(kind: type[And | Or], node: Node) -> tuple[Node, ...]:
+    """What `node` adds to a `kind`, so that a long chain of operators stays shallow."""
+    return node.nodes if isinstance(node, kind) else (node,)
 
 
 class _Fields:
