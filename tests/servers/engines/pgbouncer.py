@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import urlsplit
 
 from tests.servers.engines.postgresql import PASSWORD, USER, PostgreSQL
-from tests.servers.server import Server, database_name, with_database
-from tests.servers.sources import Apt, Installed, Programs, Source
+from tests.servers.server import Server
+from tests.servers.sources import Apt, Installed, Programs, Source, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +25,8 @@ auth_type = any
 pool_mode = transaction
 default_pool_size = 3
 max_client_conn = 400
+server_login_retry = 1
+query_wait_timeout = 30
 ignore_startup_parameters = extra_float_digits
 """
 
@@ -58,14 +60,13 @@ class PgBouncer(PostgreSQL):
         settings.write_text(SETTINGS.format(host=target.hostname, port=target.port or 5432, **words))
         return [str(programs["pgbouncer"]), str(settings)]
 
-    def fresh_url(self) -> str:
-        url, name = self.url(), database_name()
-        self._execute(self._makers_url(), f"CREATE DATABASE {name}")
-        return with_database(url, name)
+    def probe(self, url: str) -> str:
+        behind = f"before PostgreSQL {super().probe(url)}"
+        if self.state.external or not self.state.pid:
+            return behind
+        programs = self._programs()
+        return f"{version_of(programs['pgbouncer'], programs).split()[1]} {behind}"
 
-    def discard(self, url: str) -> None:
-        self._execute(self._makers_url(), f"DROP DATABASE IF EXISTS {urlsplit(url).path[1:]} WITH (FORCE)")
-
-    def _makers_url(self) -> str:
-        """Where databases are made: behind a pooler of ours, through one that the environment names."""
+    def maker_url(self) -> str:
+        """Databases are made behind a pooler of ours, and through one that the environment names."""
         return self.state.external or self.behind().url()

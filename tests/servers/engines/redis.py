@@ -35,8 +35,9 @@ class Redis(Server):
     def command(self, programs: Programs, port: int) -> list[str]:
         network = ["--bind", "127.0.0.1", "--port", str(port), "--protected-mode", "no"]
         # On restart after `stop` the data are there again, as they are in a server that was set up with care.
-        saving = ["--appendonly", "yes", "--appendfsync", "everysec" if self.durable else "no", "--save", ""]
-        return [str(programs["redis-server"]), *network, "--dir", str(self.data), *saving, "--databases", str(DATABASES), *self.options]
+        saving = ["--appendonly", "yes", "--appendfsync", "always" if self.durable else "no", "--save", ""]
+        keeping = ["--dir", str(self.data), *saving, "--databases", str(DATABASES)]
+        return [str(programs["redis-server"]), *network, *keeping, *self.options]
 
     def probe(self, url: str) -> str:
         with closing(Client.from_url(url, socket_timeout=5)) as client:
