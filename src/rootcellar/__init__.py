@@ -40,17 +40,17 @@ def open(url_or_app: str | Celery, **options: Any) -> Store:  # noqa: A001 - rea
     engine's package is not installed.
     """
     if isinstance(url_or_app, str):
-        from rootcellar.store.registry import open_url  # noqa: PLC0415 - keeps the import light
+        from rootcellar.store.registry import open_url
 
         return open_url(url_or_app, **options)
-    from rootcellar.celery.app import store_of  # noqa: PLC0415 - Celery is imported by those who have an app
+    from rootcellar.celery.app import store_of
 
     return store_of(url_or_app)
 
 
 def __getattr__(name: str) -> Any:
     if name in {"annotate", "metadata"}:
-        from rootcellar.celery import context  # noqa: PLC0415 - as above
+        from rootcellar.celery import context
 
         return getattr(context, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -735,4 +735,3 @@ class _Fields:
 
 
 F: Final = _Fields()
-

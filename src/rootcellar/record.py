@@ -262,10 +262,8 @@ class Change(msgspec.Struct, kw_only=True):
         return record
 
     def _order(self, state: str) -> str:
-        if self.state is None or state in _BEFORE_RUN:
-            run = 0
-        else:
-            run = microseconds(self.started_at or self.at)
+        before_run = self.state is None or state in _BEFORE_RUN
+        run = 0 if before_run else microseconds(self.started_at or self.at)
         attempt = 0 if self.state is None else self._run_number()
         rank = STATE_RANKS.get(state, CUSTOM_RANK)
         return f"{state == 'SUCCESS':d}{attempt:08d}{run:016d}{rank:d}{microseconds(self.at):016d}"
@@ -274,7 +272,10 @@ class Change(msgspec.Struct, kw_only=True):
         return min(self.generation, 99) * 1_000_000 + min(self.attempt, 999_999)
 
     def _transition(self, state: str) -> Transition:
-        error = self.error and {"type": str(self.error.get("type", "")), "message": str(self.error.get("message", ""))[:500]}
+        error = self.error and {
+            "type": str(self.error.get("type", "")),
+            "message": str(self.error.get("message", ""))[:500],
+        }
         return Transition(state=state, at=self.at, attempt=self.attempt, worker=self.worker, error=error or None)
 
     def _add_request(self, record: TaskRecord, request: Request) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def backend_of(app: Celery) -> RootcellarBackend | None:
     """The app's backend if it is a rootcellar one, else None."""
-    from rootcellar.celery.backend import RootcellarBackend  # noqa: PLC0415 - the backend imports this module
+    from rootcellar.celery.backend import RootcellarBackend
 
     backend = app.backend
     return backend if isinstance(backend, RootcellarBackend) else None

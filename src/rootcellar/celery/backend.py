@@ -160,7 +160,9 @@ class RootcellarBackend(ChordMixin, AsyncBackendMixin, Backend):  # type: ignore
         if run is None or state not in {states.SUCCESS, states.FAILURE, states.RETRY}:
             return
         error = getattr(retval, "exc", retval) if state == states.RETRY else retval
-        document = codec.encode_exception(error) if isinstance(error, BaseException) and state != states.SUCCESS else None
+        document = (
+            codec.encode_exception(error) if isinstance(error, BaseException) and state != states.SUCCESS else None
+        )
         self.writer.submit(self._delta(run, state, datetime.now(UTC), error=document))
 
     def _stores(self, task: Any, request: Any) -> bool:

@@ -15,6 +15,7 @@ from functools import wraps
 from logging import getLogger
 from typing import TYPE_CHECKING, Any, Final, ParamSpec
 
+import msgspec
 from celery import current_app, current_task, signals
 
 from rootcellar.celery.runs import HEADER, Envelope, add_arguments, envelope_of, parse_time, stamps_of
@@ -51,12 +52,33 @@ def _never_raises(handler: Callable[P, None]) -> Callable[P, None]:
 
 
 def _publishing_backend(task_id: str) -> RootcellarBackend | None:
-    from rootcellar.celery.app import backend_of  # noqa: PLC0415 - the backend imports this module
+    from rootcellar.celery.app import backend_of
 
     if getattr(_publishing, "task_id", None) == task_id:
         backend: RootcellarBackend = _publishing.backend
         return backend
-    return backend_of(current_app._get_current_object())
+    return backend_of(current_app)
+
+
+class _Publish(msgspec.Struct, frozen=True):
+    """One message about to be sent, as the signal gives it. `again`: for a retry of a task already known."""
+
+    name: str
+    headers: dict[str, Any]
+    args: Any
+    kwargs: Mapping[str, Any]
+    details: dict[str, Any]
+    at: datetime
+
+    @property
+    def again(self) -> bool:
+        return bool(self.headers.get("retries"))
+
+    @property
+    def queue(self) -> str | None:
+        declared = self.details.get("declare")
+        name = getattr(declared[0], "name", None) if declared else None
+        return name or self.details.get("routing_key")
 
 
 @signals.before_task_publish.connect(weak=False)
@@ -73,40 +95,31 @@ def on_before_publish(
     backend = _publishing_backend(headers["id"])
     if backend is None:
         return
-    at = datetime.now(UTC)
-    again = bool(headers.get("retries"))
-    envelope = envelope_of(headers) if again else None
+    publish = _Publish(sender or "", headers, body[0], body[1], details, datetime.now(UTC))
+    envelope = envelope_of(headers) if publish.again else None
     if envelope is None:
-        envelope = _envelope(backend, sender or "", headers, body, details, at)
+        envelope = _envelope(backend, publish)
         headers[HEADER] = envelope.header()
     if backend.settings.capture_queued:
-        backend.writer.submit(_queued(backend, headers, body, details, envelope, at, again=again).delta())
+        backend.writer.submit(_queued(backend, publish, envelope).delta())
 
 
-def _envelope(
-    backend: RootcellarBackend, name: str, headers: dict[str, Any], body: Any, details: dict[str, Any], at: datetime
-) -> Envelope:
-    values = _metadata(backend, name, headers, body[1])
-    documents, order = encode_metadata(values, at) if values else ({}, {})
-    return Envelope(queued_at=at, queue=_queue_name(details), metadata=documents, order=order)
+def _envelope(backend: RootcellarBackend, publish: _Publish) -> Envelope:
+    values = _metadata(backend, publish)
+    documents, order = encode_metadata(values, publish.at) if values else ({}, {})
+    return Envelope(queued_at=publish.at, queue=publish.queue, metadata=documents, order=order)
 
 
-def _queue_name(details: dict[str, Any]) -> str | None:
-    declared = details.get("declare")
-    name = getattr(declared[0], "name", None) if declared else None
-    return name or details.get("routing_key")
-
-
-def _metadata(backend: RootcellarBackend, name: str, headers: dict[str, Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def _metadata(backend: RootcellarBackend, publish: _Publish) -> dict[str, Any]:
     """All metadata a publish comes with: by rule, inherited, from `metadata` blocks, from headers; the later wins."""
     values: dict[str, Any] = {}
     for pattern, keys in backend.settings.metadata_rules():
-        if fnmatchcase(name, pattern):
-            values.update({key: kwargs[key] for key in keys if key in kwargs})
+        if fnmatchcase(publish.name, pattern):
+            values.update({key: publish.kwargs[key] for key in keys if key in publish.kwargs})
     values.update(_inherited(backend))
     for source in metadata_sources:
         values.update(source())
-    explicit = headers.get("metadata")
+    explicit = publish.headers.get("metadata")
     if isinstance(explicit, Mapping):
         values.update(explicit)
     return values
@@ -119,24 +132,17 @@ def _inherited(backend: RootcellarBackend) -> Mapping[str, Any]:
     envelope = envelope_of(current_task.request.headers)
     if envelope is None:
         return {}
-    return envelope.metadata if inherit is True else {key: envelope.metadata[key] for key in inherit if key in envelope.metadata}
+    known = envelope.metadata
+    return known if inherit is True else {key: known[key] for key in inherit if key in known}
 
 
-def _queued(
-    backend: RootcellarBackend,
-    headers: dict[str, Any],
-    body: Any,
-    details: dict[str, Any],
-    envelope: Envelope,
-    at: datetime,
-    *,
-    again: bool,
-) -> Change:
+def _queued(backend: RootcellarBackend, publish: _Publish, envelope: Envelope) -> Change:
+    headers = publish.headers
     request = Request(
         name=headers.get("task"),
         queue=envelope.queue,
-        routing_key=details.get("routing_key"),
-        priority=(details.get("properties") or {}).get("priority"),
+        routing_key=publish.details.get("routing_key"),
+        priority=(publish.details.get("properties") or {}).get("priority"),
         parent_id=headers.get("parent_id"),
         root_id=headers.get("root_id"),
         group_id=headers.get("group"),
@@ -146,23 +152,23 @@ def _queued(
         from_worker=False,
     )
     if backend.settings.capture_args:
-        add_arguments(request, body[0], body[1])
+        add_arguments(request, publish.args, publish.kwargs)
     return Change(
         id=headers["id"],
-        at=at if again else envelope.queued_at,
-        state=None if again else "QUEUED",
+        at=publish.at if publish.again else envelope.queued_at,
+        state=None if publish.again else "QUEUED",
         attempt=headers.get("retries") or 0,
         generation=headers.get("replaced_task_nesting") or 0,
         request=request,
         queued_at=envelope.queued_at,
-        expires_at=backend.expires_at("QUEUED", request.name, max(at, request.eta or at)),
+        expires_at=backend.expires_at("QUEUED", request.name, max(publish.at, request.eta or publish.at)),
         metadata=envelope.metadata,
         metadata_order=envelope.order,
     )
 
 
 def _backend_of_task(task: Any) -> RootcellarBackend | None:
-    from rootcellar.celery.backend import RootcellarBackend  # noqa: PLC0415 - the backend imports this module
+    from rootcellar.celery.backend import RootcellarBackend
 
     backend = task.backend
     return backend if isinstance(backend, RootcellarBackend) else None
@@ -193,8 +199,6 @@ def on_postrun(
 @_never_raises
 def on_shutdown(**_: Any) -> None:
     """Write everything out before the process goes."""
-    from rootcellar.celery.backend import flush_all  # noqa: PLC0415 - the backend imports this module
+    from rootcellar.celery.backend import flush_all
 
     flush_all()
-
-

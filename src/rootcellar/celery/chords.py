@@ -139,10 +139,10 @@ class ChordMixin:
         except StoreUnavailable:
             raise
         except ChordError as error:
-            logger.exception("Chord %r raised: %r", group_id, error)
+            logger.exception("chord %r failed", group_id)
             self.chord_error_from_stack(body, error)  # type: ignore[attr-defined] - Celery's
         except Exception as error:
-            logger.exception("Chord %r raised: %r", group_id, error)
+            logger.exception("chord %r failed", group_id)
             self.chord_error_from_stack(body, ChordError(f"Join error: {error!r}"))  # type: ignore[attr-defined]
         # The body is on its way: an outage now must not make the part join again, so closing is spooled by itself.
         self.writer.perform("chord_close", msgspec.json.encode((group_id, token)))
@@ -155,7 +155,7 @@ class ChordMixin:
             else:
                 publish(body.delay, values)
         except Exception as error:
-            logger.exception("Chord callback for %r raised: %r", group_id, error)
+            logger.exception("the body of chord %r could not be sent", group_id)
             self.chord_error_from_stack(body, ChordError(f"Callback error: {error!r}"))  # type: ignore[attr-defined]
 
     def _header_values(self, group_id: str) -> list[Any]:

@@ -47,7 +47,9 @@ def annotate(values: Mapping[str, Any] | None = None, /, **more: Any) -> None:
     """
     task = current_task
     if not task or task.request.id is None:
-        raise InvalidInput("rootcellar.annotate() works inside a running task; elsewhere use store.annotate(task_id, ...)")
+        raise InvalidInput(
+            "rootcellar.annotate() works inside a running task; elsewhere use store.annotate(task_id, ...)"
+        )
     backend = backend_of(task.app)
     if backend is None:
         raise InvalidInput("rootcellar.annotate() needs an app whose result_backend is a rootcellar one")

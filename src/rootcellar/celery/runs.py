@@ -97,7 +97,12 @@ class Run(msgspec.Struct, kw_only=True):
 
 
 def run_of_request(
-    request: Any, task_id: str, *, started_at: datetime | None = None, stored: TaskRecord | None = None, with_args: bool = True
+    request: Any,
+    task_id: str,
+    *,
+    started_at: datetime | None = None,
+    stored: TaskRecord | None = None,
+    with_args: bool = True,
 ) -> Run:
     """The run a request belongs to.
 
@@ -129,7 +134,9 @@ def run_following(task_id: str, record: TaskRecord | None) -> Run:
     return Run(id=task_id, attempt=record.attempt, generation=generation_of(record), started_at=record.started_at)
 
 
-def _request(request: Any, task_id: str, envelope: Envelope | None, *, from_worker: bool, with_args: bool) -> Request | None:
+def _request(
+    request: Any, task_id: str, envelope: Envelope | None, *, from_worker: bool, with_args: bool
+) -> Request | None:
     name = getattr(request, "task", None)
     if not isinstance(name, str):
         return None
@@ -183,7 +190,11 @@ def stamps_of(stamps: Any) -> dict[str, Any] | None:
     if not isinstance(stamps, dict) or not stamps:
         return None
     document, types = _arguments(stamps)
-    return document if isinstance(document, dict) and not types else {str(key): repr(value) for key, value in stamps.items()}
+    return (
+        document
+        if isinstance(document, dict) and not types
+        else {str(key): repr(value) for key, value in stamps.items()}
+    )
 
 
 def parse_time(value: Any) -> datetime | None:
@@ -196,5 +207,3 @@ def parse_time(value: Any) -> datetime | None:
     if not isinstance(value, datetime):
         return None
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-

@@ -173,7 +173,9 @@ class Store(ABC):
     def find_documents(self, query: Query) -> Page:
         """As `find`, in document form."""
         query = query.checked()
-        found = self._call(self._find, Query(where=query.where, order=query.order, limit=query.limit + 1, cursor=query.cursor))
+        found = self._call(
+            self._find, Query(where=query.where, order=query.order, limit=query.limit + 1, cursor=query.cursor)
+        )
         records = found[: query.limit]
         more = len(found) > query.limit
         return Page(records, query.cursor_after(records[-1]) if more else None)
@@ -403,7 +405,7 @@ def _tree(query: str | Expression | Node | None) -> Node:
     if isinstance(query, Expression):
         return query.node
     if isinstance(query, str):
-        from rootcellar import search  # noqa: PLC0415 - the parser is loaded by those who write text
+        from rootcellar import search
 
         return search.parse(query)
     if isinstance(query, Condition | And | Or | Not):
@@ -413,7 +415,7 @@ def _tree(query: str | Expression | Node | None) -> Node:
 
 def _order(order: str | Sequence[Order]) -> tuple[Order, ...]:
     if isinstance(order, str):
-        from rootcellar import search  # noqa: PLC0415 - as above
+        from rootcellar import search
 
         return search.parse_order(order)
     return tuple(order)

@@ -35,7 +35,7 @@ def plain_record(record: TaskRecord) -> dict[str, Any]:
     types = stamped_types(record.metadata_order)
     if types:
         shown["metadata_types"] = types
-    return {field: value for field, value in shown.items() if value is not None and value != {} and value != []}
+    return {field: value for field, value in shown.items() if value is not None and value not in ({}, [])}
 
 
 def plain_transition(entry: Transition) -> dict[str, Any]:

@@ -48,7 +48,9 @@ def parse(url: str) -> StoreURL:
     text = url.removeprefix(PREFIX)
     scheme, separator, rest = text.partition("://")
     if not separator or not re.fullmatch(r"[a-z][a-z0-9+.\-]*", scheme, re.IGNORECASE):
-        raise StoreURLError(f"{redact(url)!r} is no store URL; it should look like rootcellar+postgresql://user@host/database")
+        raise StoreURLError(
+            f"{redact(url)!r} is no store URL; it should look like rootcellar+postgresql://user@host/database"
+        )
     rest, _, query = rest.partition("?")
     userinfo, _, location = rest.rpartition("@")
     authority, _, path = location.partition("/")

@@ -30,7 +30,9 @@ class _Chord(msgspec.Struct, kw_only=True):
 class MemoryStore(Store):
     """Records in a dict of this process. Two stores share nothing, even with the same URL."""
 
-    capabilities: ClassVar = Capabilities(atomic_merge=True, native_query=True, shared=False, durable=False, transactions=True)
+    capabilities: ClassVar = Capabilities(
+        atomic_merge=True, native_query=True, shared=False, durable=False, transactions=True
+    )
 
     def __init__(self, url: StoreURL) -> None:
         super().__init__(url.text)
@@ -134,5 +136,3 @@ class MemoryStore(Store):
 
     def _close(self) -> None:
         """Nothing is open; the records stay."""
-
-
