@@ -28,9 +28,8 @@ if TYPE_CHECKING:
 
     from tests.servers import Fleet, Server
 
-SERVERS = [
-    pytest.param(name, marks=[pytest.mark.server, pytest.mark.store(name)]) for name in registry if name != "redis"
-]
+DATABASES = ("postgresql", "mariadb", "mysql")
+SERVERS = [pytest.param(name, marks=[pytest.mark.server, pytest.mark.store(name)]) for name in DATABASES]
 PROGRAM = "import time; print('up', flush=True); time.sleep(600)"
 
 
