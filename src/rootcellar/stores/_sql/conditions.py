@@ -17,6 +17,8 @@ from rootcellar.stores._sql.dialect import Bindings, Dialect
 
 TRUE: Final = "1 = 1"
 FALSE: Final = "1 = 0"
+#: Conditions in one run of AND or OR; more are bracketed, for an engine's parser makes a tree as deep as the run is long.
+_CHAIN: Final = 8
 _INT64: Final = range(-(2**63), 2**63)
 #: No later than `updated_at` of the same record; `finished_at`, when set, equals it.
 _NOT_AFTER_UPDATED: Final = frozenset({"queued_at", "started_at", "finished_at"})
@@ -45,9 +47,9 @@ class Conditions:
 
     def _clause(self, node: Node) -> str:
         if isinstance(node, And):
-            return _joined(" AND ", [self._clause(child) for child in node.nodes], TRUE)
+            return _joined(" AND ", [self._clause(child) for child in _deepest_first(node.nodes)], TRUE)
         if isinstance(node, Or):
-            return _joined(" OR ", [self._clause(child) for child in node.nodes], FALSE)
+            return _joined(" OR ", [self._clause(child) for child in _deepest_first(node.nodes)], FALSE)
         if isinstance(node, Not):
             return self._complement(node.node)
         return self._condition(node)
@@ -56,9 +58,9 @@ class Conditions:
         if isinstance(node, Not):
             return self._clause(node.node)
         if isinstance(node, And):
-            return _joined(" OR ", [self._complement(child) for child in node.nodes], FALSE)
+            return _joined(" OR ", [self._complement(child) for child in _deepest_first(node.nodes)], FALSE)
         if isinstance(node, Or):
-            return _joined(" AND ", [self._complement(child) for child in node.nodes], TRUE)
+            return _joined(" AND ", [self._complement(child) for child in _deepest_first(node.nodes)], TRUE)
         return f"NOT COALESCE({self._condition(node)}, {FALSE})"
 
     def _condition(self, node: Condition) -> str:
@@ -136,7 +138,25 @@ class Conditions:
 def _joined(operator: str, clauses: list[str], empty: str) -> str:
     if not clauses:
         return empty
+    first, *rest = clauses
+    while len(rest) > _CHAIN:
+        rest = [_chain(operator, rest[start : start + _CHAIN]) for start in range(0, len(rest), _CHAIN)]
+    return _chain(operator, [first, *rest])
+
+
+def _chain(operator: str, clauses: list[str]) -> str:
     return clauses[0] if len(clauses) == 1 else f"({operator.join(clauses)})"
+
+
+def _deepest_first(nodes: tuple[Node, ...]) -> list[Node]:
+    """Parsers keep a stack of what stands before a parenthesis: nothing does, before the deepest one."""
+    return sorted(nodes, key=_depth, reverse=True)
+
+
+def _depth(node: Node) -> int:
+    if isinstance(node, Not):
+        return 1 + _depth(node.node)
+    return 1 + max(map(_depth, node.nodes), default=0) if isinstance(node, And | Or) else 1
 
 
 def _number(value: float) -> float:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from rootcellar.errors import InvalidInput
+from rootcellar.stores._sql.columns import COLUMN_NAMES
 
 DEFAULT_TABLE: Final = "rootcellar_task"
 #: Leaves room for the suffixes below within the 63 bytes that PostgreSQL keeps of a name.
@@ -55,7 +56,7 @@ class Names:
         """`sql` with its place-holders filled.
 
         ``{task}``, ``{group}``, ``{chord}``, ``{chord_part}`` and ``{version}`` are tables, ``{ix_state}`` is the index
-        ``state``, ``{schema}`` is the schema; other braces are left alone.
+        ``state``, ``{columns}`` are the task table's, ``{schema}`` is the schema; other braces are left alone.
         """
         return _FIELD.sub(self._field, sql)
 
@@ -65,6 +66,8 @@ class Names:
             return self._quote(self.index(key.removeprefix("ix_")))
         if key in {"task", "group", "chord", "chord_part", "version"}:
             return str(getattr(self, key))
+        if key == "columns":
+            return ", ".join(COLUMN_NAMES)
         if key == "schema" and self.schema is not None:
             return self._quote(self.schema)
         return match.group(0)

@@ -52,7 +52,10 @@ class SQLStore(Store):
         self.names = Names(
             table or given.get("table") or DEFAULT_TABLE, schema or given.get("schema"), self.dialect.quote
         )
-        self.paths = declared_paths(given.get("indexes", "") if indexes is None else indexes)
+        declared = given.get("indexes") if indexes is None else indexes
+        self.paths = declared_paths(declared or "")
+        #: Whether `setup` makes the path indexes what `paths` says; not when the option was left out.
+        self.manages_paths = declared is not None
         self._statements = Statements(self.dialect, self.names.task)
 
     # -- what an engine adds -------------------------------------------------------------------------------------------
