@@ -1,7 +1,7 @@
 """The result backend: ``result_backend = "rootcellar+<store url>"``.
 
-Thin: it turns Celery's calls into changes for the writer and records into what `AsyncResult` reads. Where Celery's stock
-backends differ from each other it behaves as the Redis one does.
+Thin: it turns Celery's calls into changes for the writer, and records into what `AsyncResult` reads. Where Celery's
+stock backends differ from each other it behaves as the Redis one does.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def flush_all() -> None:
         backend.flush()
 
 
-class RootcellarBackend(ChordMixin, AsyncBackendMixin, Backend):  # type: ignore[misc] - Celery has no types
+class RootcellarBackend(ChordMixin, AsyncBackendMixin, Backend):
     """Keeps every task's whole life as one queryable record.
 
     One instance serves a whole app, all its threads and, after a fork, the children.
@@ -309,3 +309,5 @@ def plain_children(children: Any) -> Any:
 #: A state in which the task runs on is written behind; these are not.
 _WRITTEN_AT_ONCE: Final = states.READY_STATES | {states.RETRY}
 _ENDS_RUN: Final = states.READY_STATES | {states.RETRY}
+#: Final states of a run that Celery does not store when the result is ignored.
+_IGNORED_ENDS: Final = frozenset({states.SUCCESS, states.FAILURE, states.RETRY})

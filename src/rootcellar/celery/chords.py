@@ -68,8 +68,17 @@ class ChordMixin:
     """The chord methods of a backend."""
 
     app: Celery
-    store: Store
-    writer: Writer
+    if TYPE_CHECKING:
+        save_group: Any
+        chord_error_from_stack: Any
+
+        @property
+        def store(self) -> Store:
+            """The backend's."""
+
+        @property
+        def writer(self) -> Writer:
+            """The backend's."""
 
     def ensure_chords_allowed(self) -> None:
         """Always."""
@@ -88,7 +97,7 @@ class ChordMixin:
             return
         header = self.app.GroupResult(*header_result_args)
         if any(isinstance(node, GroupResult) for node in header.results):
-            self.save_group(header.id, header)  # type: ignore[attr-defined] - the backend's
+            self.save_group(header.id, header)
 
     def on_chord_part_return(self, request: Any, state: str, result: Any, **_: Any) -> None:
         """One header task ended. While the store is away the part waits in the spool."""
@@ -140,10 +149,10 @@ class ChordMixin:
             raise
         except ChordError as error:
             logger.exception("chord %r failed", group_id)
-            self.chord_error_from_stack(body, error)  # type: ignore[attr-defined] - Celery's
+            self.chord_error_from_stack(body, error)
         except Exception as error:
             logger.exception("chord %r failed", group_id)
-            self.chord_error_from_stack(body, ChordError(f"Join error: {error!r}"))  # type: ignore[attr-defined]
+            self.chord_error_from_stack(body, ChordError(f"Join error: {error!r}"))
         # The body is on its way: an outage now must not make the part join again, so closing is spooled by itself.
         self.writer.perform("chord_close", msgspec.json.encode((group_id, token)))
 
@@ -156,7 +165,7 @@ class ChordMixin:
                 publish(body.delay, values)
         except Exception as error:
             logger.exception("the body of chord %r could not be sent", group_id)
-            self.chord_error_from_stack(body, ChordError(f"Callback error: {error!r}"))  # type: ignore[attr-defined]
+            self.chord_error_from_stack(body, ChordError(f"Callback error: {error!r}"))
 
     def _header_values(self, group_id: str) -> list[Any]:
         header = GroupResult.restore(group_id, app=self.app)

@@ -16,7 +16,7 @@ from rootcellar.record import TaskRecord
 from rootcellar.waiting.hub import Hub
 
 
-class ResultConsumer(BaseResultConsumer):  # type: ignore[misc] - Celery has no types
+class ResultConsumer(BaseResultConsumer):
     """Hands what the hub delivers to the results that wait for it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

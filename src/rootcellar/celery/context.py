@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Final
 
 from celery import current_task
@@ -16,7 +17,8 @@ from rootcellar.errors import InvalidInput
 from rootcellar.record import Change
 from rootcellar.store.base import encode_metadata
 
-_current: Final[ContextVar[Mapping[str, Any]]] = ContextVar("rootcellar_metadata", default={})  # noqa: B039 - never modified
+#: Never modified: each block sets a new mapping.
+_current: Final[ContextVar[Mapping[str, Any]]] = ContextVar("rootcellar_metadata", default=MappingProxyType({}))
 
 
 @contextmanager
@@ -42,8 +44,8 @@ def current_metadata() -> Mapping[str, Any]:
 def annotate(values: Mapping[str, Any] | None = None, /, **more: Any) -> None:
     """Write metadata keys of the task that is running now; its other keys stay.
 
-    Written behind, within the flush interval. Raises `InvalidInput` outside of a task, and when the app's backend is not
-    a rootcellar one: there, use `Store.annotate` with the task's id.
+    Written behind, within the flush interval. Raises `InvalidInput` outside of a task, and when the app's backend is
+    not a rootcellar one: there, use `Store.annotate` with the task's id.
     """
     task = current_task
     if not task or task.request.id is None:

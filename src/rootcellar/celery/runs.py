@@ -1,8 +1,9 @@
 """What Celery's request objects say, as changes of a record.
 
-A *run* is one attempt of one task as one worker sees it. A request may be a `Context` of a running task, of the worker's
-main process, one made up by Celery for a chord's body (no worker), a `Bunch` without most attributes (an unknown task), or
-None (a revoke by remote control, an error of a chord): then the run is the one that the stored record is in.
+A *run* is one attempt of one task as one worker sees it. A request may be a `Context` of a running task, of the
+worker's main process, one made up by Celery for a chord's body (no worker), a `Bunch` without most attributes (an
+unknown task), or None (a revoke by remote control, an error of a chord): then the run is the one that the stored record
+is in.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class StoreURL(msgspec.Struct, frozen=True, kw_only=True):
     password: str | None = None
     host: str | None = None
     port: int | None = None
-    #: All behind the authority's slash, without it: a database name, or for SQLite a path (absolute when it starts with /).
+    #: All behind the authority's slash, without it: a database name; for SQLite a path, absolute when it starts with /.
     path: str = ""
     params: dict[str, str] = {}
 
