@@ -145,7 +145,7 @@ def _inode(path: Path) -> int:
 
 
 _files: weakref.WeakSet[SpoolFile] = weakref.WeakSet()
-#: Connections of the parent process. Closing them here could disturb the parent's (https://sqlite.org/howtocorrupt.html, 2.6).
+#: Connections of the parent process; closing one could disturb the parent (https://sqlite.org/howtocorrupt.html, 2.6).
 _inherited: Final[list[sqlite3.Connection]] = []
 
 

@@ -14,8 +14,8 @@ from rootcellar.errors import SpoolUnavailable
 def lease(path: Path) -> Iterator[bool]:
     """Try to take the lease at `path` for the length of the block; the block is told whether it has it.
 
-    It is SQLite's exclusive lock on an empty database: the system lets go of it when the process dies, a child of a fork
-    does not inherit it, and it works between threads and on every platform alike.
+    It is SQLite's exclusive lock on an empty database: the system lets go of it when the process dies, a child of a
+    fork does not inherit it, and it works between threads and on every platform alike.
     """
     try:
         connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)

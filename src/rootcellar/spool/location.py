@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -42,7 +43,7 @@ def store_identity(url: str, **options: str | None) -> str:
 
 
 def _path(parsed: StoreURL, engine: str) -> str:
-    return os.path.abspath(parsed.path) if engine == "sqlite" and parsed.path else parsed.path
+    return str(Path(parsed.path).resolve()) if engine == "sqlite" and parsed.path else parsed.path
 
 
 def spool_files(directory: str | os.PathLike[str] | None = None) -> list[Path]:
@@ -56,15 +57,15 @@ def spool_directory() -> Path:
     That is ``$XDG_STATE_HOME`` or ``~/.local/state`` (XDG Base Directory Specification 0.8). A user who has no home
     gets a directory of his own among the temporary files, which may not survive a restart of the machine.
     """
-    state = os.environ.get("XDG_STATE_HOME")
-    base = Path(state) if state and os.path.isabs(state) else _home_state()
-    return base / "rootcellar" / "spool"
+    state = Path(os.environ.get("XDG_STATE_HOME", ""))
+    return (state if state.is_absolute() else _home_state()) / "rootcellar" / "spool"
 
 
 def _home_state() -> Path:
-    home = Path(os.path.expanduser("~"))
-    if home.is_absolute() and os.access(home, os.W_OK):
-        return home / ".local" / "state"
+    with suppress(RuntimeError):  # no home is known
+        home = Path.home()
+        if os.access(home, os.W_OK):
+            return home / ".local" / "state"
     owner = os.getuid() if hasattr(os, "getuid") else "user"
     return Path(tempfile.gettempdir()) / f"rootcellar-{owner}"
 
@@ -79,5 +80,8 @@ def make_directory(directory: Path) -> None:
         status = directory.stat()
     except OSError as error:
         raise SpoolUnavailable(f"the spool directory {directory} cannot be made: {error.strerror}") from error
-    if hasattr(os, "getuid") and status.st_uid not in {os.getuid(), 0} or status.st_mode & 0o002:
-        raise SpoolUnavailable(f"the spool directory {directory} is writable by other users; its owner must be the worker's")
+    strange = hasattr(os, "getuid") and status.st_uid not in {os.getuid(), 0}
+    if strange or status.st_mode & 0o002:
+        raise SpoolUnavailable(
+            f"the spool directory {directory} is writable by other users; its owner must be the worker's"
+        )

@@ -207,7 +207,8 @@ class Spool:
         try:
             with self._file.transaction() as connection:
                 connection.execute(
-                    "INSERT INTO dead_letter SELECT seq, kind, payload, created_at, ?, ? FROM entry WHERE seq = ?", letter
+                    "INSERT INTO dead_letter SELECT seq, kind, payload, created_at, ?, ? FROM entry WHERE seq = ?",
+                    letter,
                 )
                 connection.execute("DELETE FROM entry WHERE seq = ?", (entry.seq,))
         except SpoolUnavailable:
@@ -218,8 +219,8 @@ class Spool:
     def _shrink(self) -> None:
         """Give the room of removed entries back to the disk."""
         with suppress(SpoolUnavailable), self._file.reading() as connection:
-            connection.execute("PRAGMA incremental_vacuum").fetchall()
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            # A script, because `execute` stops at the first step of the pragma, which is one page.
+            connection.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE);")
 
     # -- the operator's hand -------------------------------------------------------------------------------------------
 
@@ -229,7 +230,8 @@ class Spool:
             return 0
         with self._file.transaction() as connection:
             connection.execute(
-                "INSERT INTO entry (kind, payload, created_at) SELECT kind, payload, created_at FROM dead_letter ORDER BY seq"
+                "INSERT INTO entry (kind, payload, created_at)"
+                " SELECT kind, payload, created_at FROM dead_letter ORDER BY seq"
             )
             return connection.execute("DELETE FROM dead_letter").rowcount
 

@@ -1,0 +1,74 @@
+"""Group commit: final writes that come at the same time from several threads share one batch."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rootcellar.record import TaskRecord
+
+
+class _Ticket:
+    """One thread's record on its way. `error` is for that thread alone."""
+
+    __slots__ = ("delta", "done", "error")
+
+    def __init__(self, delta: TaskRecord) -> None:
+        self.delta = delta
+        self.done = False
+        self.error: Exception | None = None
+
+
+class GroupCommit:
+    """Commits records in batches: whoever finds nobody at it takes everybody's, the others wait for him.
+
+    `commit` takes a batch and returns the errors of the records that were refused, by task id. A thread that is alone
+    pays two uncontended locks. A thread that is interrupted while it waits leaves its record with the batch.
+    """
+
+    def __init__(self, commit: Callable[[list[TaskRecord]], Mapping[str, Exception]]) -> None:
+        self._commit = commit
+        self.reset()
+
+    def reset(self) -> None:
+        """Start as new: in the child of a fork."""
+        self._turn = threading.Condition(threading.Lock())
+        self._tickets: list[_Ticket] = []
+        self._leader: int | None = None
+
+    def write(self, delta: TaskRecord) -> None:
+        """Commit one record; returns when its batch is committed. Raises the record's own error."""
+        ticket = _Ticket(delta)
+        me = threading.get_ident()
+        with self._turn:
+            self._tickets.append(ticket)
+            # A leader of the same thread is one that a signal's exception threw out before it could step down.
+            while not ticket.done and self._leader not in {None, me}:
+                self._turn.wait()
+            if not ticket.done:
+                self._leader = me
+        if not ticket.done:
+            self._lead(ticket)
+        if ticket.error is not None:
+            raise ticket.error
+
+    def _lead(self, own: _Ticket) -> None:
+        batch: list[_Ticket] = []
+        try:
+            with self._turn:
+                batch, self._tickets = self._tickets, []
+            _settle(batch, self._commit([ticket.delta for ticket in batch]))
+        finally:
+            with self._turn:
+                # Only an exception that is no error of the store's, such as one of a signal handler, leaves any.
+                self._tickets[:0] = [ticket for ticket in batch if not ticket.done and ticket is not own]
+                self._leader = None
+                self._turn.notify_all()
+
+
+def _settle(batch: list[_Ticket], errors: Mapping[str, Exception]) -> None:
+    for ticket in batch:
+        ticket.error = errors.get(ticket.delta.id)
+        ticket.done = True
