@@ -17,7 +17,7 @@ from rootcellar.stores._sql.dialect import Bindings, Dialect
 
 TRUE: Final = "1 = 1"
 FALSE: Final = "1 = 0"
-#: Conditions in one run of AND or OR; more are bracketed, for an engine's parser makes a tree as deep as the run is long.
+#: Conditions in one run of AND or OR; more are bracketed, for a parser makes a tree as deep as the run is long.
 _CHAIN: Final = 8
 _INT64: Final = range(-(2**63), 2**63)
 #: No later than `updated_at` of the same record; `finished_at`, when set, equals it.

@@ -48,9 +48,14 @@ class Names:
         """The unquoted name of the index `key`."""
         return f"{self.table}_{key}"
 
+    @property
+    def path_index_prefix(self) -> str:
+        """What the names of all path indexes begin with."""
+        return f"{self.table}_path_"
+
     def path_index(self, path: str) -> str:
         """The unquoted name of the index that serves conditions on the declared `path`."""
-        return f"{self.table}_path_{hashlib.sha256(path.encode()).hexdigest()[:12]}"
+        return f"{self.path_index_prefix}{hashlib.sha256(path.encode()).hexdigest()[:12]}"
 
     def fill(self, sql: str) -> str:
         """`sql` with its place-holders filled.

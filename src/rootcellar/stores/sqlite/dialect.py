@@ -1,0 +1,178 @@
+"""SQLite's fragments. Documents are JSON text, times are ISO text of fixed length in UTC.
+
+A condition on a path is written with ``json_extract(column, 'path')``, the very expression that the index of a declared
+path is made on. `json_type` beside it tells text, numbers, booleans and containers apart; SQLite parses a document once
+per row however many functions read it.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from rootcellar.query import Op
+from rootcellar.record import isoformat
+from rootcellar.stores._sql.dialect import Bindings, Dialect, Path
+
+#: Characters that JSON escapes; SQLite compares the labels of a path with the text as it is written.
+_AWKWARD: Final = re.compile(r'["\\\x00-\x1f]')
+#: SQLite wraps list positions around at 2 to the power of 32.
+_LAST_POSITION: Final = 2**31
+#: Below it every integer is a double, so comparing integers exactly and as doubles is the same.
+_EXACT: Final = 2**53
+_NUMBERS: Final = "('integer', 'real')"
+
+
+class _Place(NamedTuple):
+    """The SQL of what lies at a path: its value, JSON's type of it, and the arguments to read it with `json_each`."""
+
+    value: str
+    kind: str
+    each: str
+
+
+class SQLiteDialect(Dialect):
+    """See `Dialect`."""
+
+    def quote(self, name: str) -> str:
+        """As standard SQL has it."""
+        return '"' + name.replace('"', '""') + '"'
+
+    def placeholder(self, name: str) -> str:
+        """A named parameter."""
+        return f":{name}"
+
+    def adapt(self, value: Any) -> Any:
+        """Times become text."""
+        return isoformat(value) if isinstance(value, datetime) else value
+
+    def distinct(self, column: str, value: str) -> str:
+        """SQLite's own spelling."""
+        return f"{column} IS NOT {value}"
+
+    def text_contains(self, column: str, text: str, bind: Bindings) -> str:
+        """By code point."""
+        return f"instr({column}, {bind(text)}) > 0"
+
+    def text_matches(self, column: str, pattern: str, bind: Bindings) -> str:
+        """GLOB has the same ``*`` and ``?``, and uses an index for the part before them."""
+        return f"{column} GLOB {bind(_glob(pattern))}"
+
+    def order_term(self, column: str, *, descending: bool) -> str:
+        """To SQLite a null is less than anything."""
+        return f"{column} DESC" if descending else f"{column} ASC NULLS LAST"
+
+    def document_exists(self, column: str, path: Path) -> str:
+        """`json_extract` makes an SQL null of JSON's."""
+        return f"{_place(column, path).value} IS NOT NULL"
+
+    def document_equal(self, column: str, path: Path, value: str | float | bool, bind: Bindings) -> str:
+        """The value decides, and an index serves it; the type keeps 1, true and "1" apart."""
+        place = _place(column, path)
+        return _equal(place.value, place.kind, value, bind)
+
+    def document_order(self, column: str, path: Path, op: Op, value: str | float, bind: Bindings) -> str:
+        """To SQLite every number is less than any text, which makes index ranges of these conditions."""
+        place = _place(column, path)
+        if isinstance(value, str):
+            return f"{place.value} {op.value} {bind(value)} AND {place.kind} = 'text'"
+        bound = _number(value, bind)
+        coarse = f"{place.value} {op.value} {bound} AND " if abs(value) < _EXACT else ""
+        number = f"{place.kind} IN {_NUMBERS} AND CAST({place.value} AS REAL) {op.value} {bound}"
+        decimal = f"{place.kind} = 'text' AND {_decimal(place.value)} {op.value} {bound}"
+        if op in {Op.GT, Op.GE}:
+            return f"{coarse}CASE WHEN {place.kind} = 'text' THEN {decimal} ELSE {number} END"
+        return f"(({coarse}{number}) OR ({place.value} >= '' AND {decimal}))"
+
+    def document_contains(self, column: str, path: Path, value: str | float | bool, bind: Bindings) -> str:
+        """An array is read with `json_each`."""
+        place = _place(column, path)
+        equal = _equal("element.value", "element.type", value, bind)
+        among = f"EXISTS (SELECT 1 FROM json_each({place.each}) AS element WHERE {equal})"  # noqa: S608
+        contains = f"{place.kind} = 'array' AND {among}"
+        if not isinstance(value, str):
+            return contains
+        return f"(({contains}) OR ({place.kind} = 'text' AND instr({place.value}, {bind(value)}) > 0))"
+
+    def document_matches(self, column: str, path: Path, pattern: str, bind: Bindings) -> str:
+        """As `text_matches`."""
+        place = _place(column, path)
+        return f"{place.value} GLOB {bind(_glob(pattern))} AND {place.kind} = 'text'"
+
+    def seconds_between(self, start: str, end: str) -> str:
+        """In whole microseconds first, so that the quotient is the double that Python makes."""
+        return f"({_microseconds(end)} - {_microseconds(start)}) / 1000000.0"
+
+    def time_bucket(self, column: str, seconds: int) -> str:
+        """By whole seconds."""
+        moment = _whole_seconds(column)
+        return f"{moment} - ({moment} % {seconds} + {seconds}) % {seconds}"
+
+
+def path_expression(column: str, path: Path) -> str:
+    """The expression that conditions on `path` compare, and that its index is made on."""
+    return _place(column, path).value
+
+
+def _place(column: str, path: Path) -> _Place:
+    document, json_path = column, "$"
+    for position, part in enumerate(path):
+        if isinstance(part, int):
+            if not 0 <= part < _LAST_POSITION:
+                return _Place("NULL", "NULL", "NULL, '$'")
+            json_path += f"[{part}]"
+        elif _AWKWARD.search(part) is None:
+            json_path += f'."{part}"'
+        else:
+            member = f"FROM json_each({document}, {_literal(json_path)}) WHERE key = {_literal(part)}"
+            document = f"(SELECT value {member} AND type IN ('object', 'array'))"
+            json_path = "$"
+            if position == len(path) - 1:
+                return _Place(f"(SELECT value {member})", f"(SELECT type {member})", f"{document}, '$'")
+    arguments = f"{document}, {_literal(json_path)}"
+    return _Place(f"json_extract({arguments})", f"json_type({arguments})", arguments)
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _equal(value: str, kind: str, operand: str | float | bool, bind: Bindings) -> str:
+    if isinstance(operand, bool):
+        return f"{value} = {int(operand)} AND {kind} = '{'true' if operand else 'false'}'"
+    if isinstance(operand, str):
+        return f"{value} = {bind(operand)} AND {kind} = 'text'"
+    return f"{value} = {_number(operand, bind)} AND {kind} IN {_NUMBERS}"
+
+
+def _number(value: float, bind: Bindings) -> str:
+    """A float goes the way of those in documents: from text, by SQLite's own reading of it."""
+    if isinstance(value, int):
+        return bind(value)
+    return f"json_extract({bind(msgspec.json.encode(value).decode())}, '$')"
+
+
+def _decimal(text: str) -> str:
+    """The double that a text matching `query.DECIMAL_TEXT` spells, else null."""
+    digits = f"substr({text}, 1 + ({text} GLOB '-*'))"
+    point = f"instr({digits} || '.', '.')"
+    return (
+        f"CASE WHEN {digits} GLOB '[0-9]*' AND {digits} GLOB '*[0-9]' AND {digits} NOT GLOB '*[^0-9.]*'"
+        f" AND {digits} NOT GLOB '*.*.*' AND {point} <= 31 AND length({digits}) - {point} <= 30"
+        f" THEN CAST({text} AS REAL) END"
+    )
+
+
+def _glob(pattern: str) -> str:
+    return re.sub(r"\*+", "*", pattern).replace("[", "[[]")
+
+
+def _whole_seconds(column: str) -> str:
+    return f"CAST(strftime('%s', substr({column}, 1, 19)) AS INTEGER)"
+
+
+def _microseconds(column: str) -> str:
+    return f"({_whole_seconds(column)} * 1000000 + substr({column}, 21, 6))"

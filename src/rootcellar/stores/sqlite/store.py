@@ -1,0 +1,306 @@
+"""The SQLite store."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+import weakref
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+from rootcellar.errors import InvalidInput, RootcellarError, SchemaError, StoreURLError
+from rootcellar.query import suggest
+from rootcellar.record import TaskRecord, isoformat
+from rootcellar.store.capabilities import Capabilities
+from rootcellar.store.chord import ChordPart, ChordState
+from rootcellar.store.url import StoreURL
+from rootcellar.store.watch import Watcher
+from rootcellar.stores._sql.columns import TABLES, Logical
+from rootcellar.stores._sql.rows import TEXT_TIMES, Row, json_text
+from rootcellar.stores._sql.schema import DeclaredPath, Shape, drift, expected_shape, pending
+from rootcellar.stores._sql.statements import Statement
+from rootcellar.stores._sql.store import SQLStore
+from rootcellar.stores.sqlite.connections import Settings
+from rootcellar.stores.sqlite.database import Database
+from rootcellar.stores.sqlite.dialect import SQLiteDialect, path_expression
+from rootcellar.stores.sqlite.faults import translated
+from rootcellar.stores.sqlite.joins import merge_sql
+from rootcellar.stores.sqlite.watch import MemoryWatcher, SQLiteWatcher
+
+_MEMORY: Final = frozenset({"", ":memory:"})
+#: URL parameters with their values, the default first.
+_CHOICES: Final = {
+    "synchronous": ("full", "normal", "extra"),
+    "journal_mode": ("wal", "delete", "truncate", "persist"),
+}
+_BUSY_TIMEOUT: Final = "10000"
+_TYPES: Final = dict.fromkeys(Logical, "TEXT") | {
+    Logical.INT: "INTEGER",
+    Logical.BIGINT: "INTEGER",
+    Logical.BOOL: "INTEGER",
+    Logical.DOUBLE: "REAL",
+}
+#: Clean-up removes at once what takes about this many seconds, and rests as long in between: others write then.
+_SLICE: Final = 0.02
+_FIRST_SLICE: Final = 50
+
+
+class SQLiteStore(SQLStore):
+    """Records in one SQLite file, or, with ``sqlite://``, in memory for as long as the store lives.
+
+    URL parameters beside those of `SQLStore`: ``synchronous`` (``full``), ``journal_mode`` (``wal``), and
+    ``busy_timeout``, the milliseconds to wait for another writer (10000).
+    """
+
+    capabilities: ClassVar = Capabilities(
+        atomic_merge=True,
+        native_query=True,
+        path_index=True,
+        transactions=True,
+        max_value_bytes=1_000_000_000,
+    )
+    dialect: ClassVar = SQLiteDialect()
+    rows: ClassVar = TEXT_TIMES
+    package: ClassVar = "rootcellar.stores.sqlite"
+    url_parameters: ClassVar = frozenset({*_CHOICES, "busy_timeout"})
+
+    def __init__(
+        self,
+        url: StoreURL,
+        *,
+        table: str | None = None,
+        schema: str | None = None,
+        indexes: str | Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(url, table=table, schema=schema, indexes=indexes)
+        if self.names.schema is not None:
+            raise InvalidInput("SQLite has no schemas; leave the option out, or give another table")
+        if url.host or url.username:
+            raise StoreURLError("a SQLite URL names no host: it is sqlite:///relative/path or sqlite:////absolute/path")
+        in_memory = url.path in _MEMORY
+        self.path = ":memory:" if in_memory else str(Path(url.path).absolute())
+        self._database = Database(
+            Settings(path=self.path, **{name: _choice(url, name) for name in _CHOICES}),
+            patience=_seconds(url.params.get("busy_timeout", _BUSY_TIMEOUT)),
+            furnish=self._migrate if in_memory else None,
+        )
+        self._merge = merge_sql(self.names.task)
+        self._watchers: weakref.WeakSet[SQLiteWatcher | MemoryWatcher] = weakref.WeakSet()
+
+    def _rows(self, statement: Statement) -> list[Sequence[Any]]:
+        return self._database.rows(*statement)
+
+    def _run(self, statement: Statement) -> int:
+        return self._database.write(lambda connection: connection.execute(*statement).rowcount)
+
+    # -- schema --------------------------------------------------------------------------------------------------------
+
+    def _setup(self) -> None:
+        if not self._database.in_memory:
+            self._database.create()
+        self._database.transaction(self._migrate)
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        """Bring the tables up to date, inside a transaction."""
+        connection.execute(*self._named("version_table"))
+        (version,) = connection.execute(*self._named("version")).fetchone()
+        for migration in pending(self.migrations, version, self.names):
+            for statement in migration.statements:
+                connection.execute(self.names.fill(statement.sql))
+            connection.execute(*self._named("version_add", version=migration.number))
+        if self.manages_paths:
+            self._index_paths(connection)
+        findings = drift(self._expected(), self._shape(connection), self.names)
+        in_the_way = [
+            finding for finding in findings if finding.startswith(("table", "column")) and "unexpected" not in finding
+        ]
+        if in_the_way:
+            raise SchemaError(f"the tables in {self.path} are of another shape: {'; '.join(in_the_way)}")
+
+    def _index_paths(self, connection: sqlite3.Connection) -> None:
+        wanted = {self.names.path_index(path.text): path for path in self.paths}
+        present = {name for name in self._shape(connection).indexes if name.startswith(self.names.path_index_prefix)}
+        for name in present - wanted.keys():
+            connection.execute(f"DROP INDEX {self.dialect.quote(name)}")
+        for name in wanted.keys() - present:
+            connection.execute(self._path_index_sql(wanted[name]))
+
+    def _path_index_sql(self, path: DeclaredPath) -> str:
+        name = self.dialect.quote(self.names.path_index(path.text))
+        return f"CREATE INDEX {name} ON {self.names.task} ({path_expression(path.field, path.path)})"
+
+    def _expected(self) -> Shape:
+        return expected_shape(self.names, _TYPES, [path.text for path in self.paths])
+
+    def _shape(self, connection: sqlite3.Connection) -> Shape:
+        tables = {
+            table: dict(connection.execute(*self._named("columns", table=self.names.plain(table))).fetchall())
+            for table in TABLES
+        }
+        indexes = connection.execute(*self._named("indexes", table=self.names.table)).fetchall()
+        return Shape(tables=tables, indexes=frozenset(name for (name,) in indexes))
+
+    def drift(self) -> list[str]:
+        """See `SQLStore.drift`."""
+        return self._call(
+            self._database.read, lambda connection: drift(self._expected(), self._shape(connection), self.names)
+        )
+
+    def server_time(self) -> datetime:
+        """SQLite's clock is that of this machine."""
+        ((text,),) = self._call(self._database.rows, "SELECT strftime('%Y-%m-%dT%H:%M:%f+00:00')", {})
+        return datetime.fromisoformat(text)
+
+    def describe(self) -> dict[str, Any]:
+        """The version, and the settings that decide what survives a crash."""
+        return self._call(self._database.read, self._description)
+
+    def _description(self, connection: sqlite3.Connection) -> dict[str, Any]:
+        journal_mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+        synchronous = connection.execute("PRAGMA synchronous").fetchone()[0]
+        return {
+            "engine": "SQLite",
+            "version": sqlite3.sqlite_version,
+            "path": self.path,
+            "journal_mode": journal_mode,
+            "synchronous": ("off", "normal", "full", "extra")[synchronous],
+            "durable": journal_mode != "memory" and synchronous >= (2 if journal_mode == "wal" else 1),
+        }
+
+    # -- records -------------------------------------------------------------------------------------------------------
+
+    def _apply(self, deltas: list[TaskRecord]) -> None:
+        rows = list(map(self.rows.encode, deltas))
+        if len(rows) == 1:
+            self._database.write(partial(_execute, sql=self._merge, row=rows[0]))
+        else:
+            self._database.transaction(lambda connection: connection.executemany(self._merge, rows))
+
+    def _fetch(self, ids: list[str]) -> list[TaskRecord]:
+        if len(ids) == 1:
+            return self._records(self._rows(self._named("fetch_one", id=ids[0])))
+        return self._records(self._rows(self._named("fetch", ids=json_text(ids))))
+
+    def _delete(self, ids: list[str]) -> int:
+        return self._run(self._named("delete", ids=json_text(ids)))
+
+    def _expire(self, now: datetime, limit: int) -> int:
+        before = isoformat(now)
+        removed, size = 0, _FIRST_SLICE
+        while removed < limit:
+            size = min(size, limit - removed)
+            began = time.perf_counter()
+            count = self._run(self._named("expire", now=before, limit=size))
+            took = time.perf_counter() - began
+            removed += count
+            if count < size:
+                self._expire_groups_and_chords(before)
+                break
+            size = max(1, int(size * min(2.0, _SLICE / max(took, 1e-6))))
+            time.sleep(min(took, _SLICE))
+        return removed
+
+    def _expire_groups_and_chords(self, before: str) -> None:
+        def expire(connection: sqlite3.Connection) -> None:
+            for name in ("expire_groups", "expire_chord_parts", "expire_chords"):
+                connection.execute(*self._named(name, now=before))
+
+        self._database.transaction(expire)
+
+    # -- groups and chords ---------------------------------------------------------------------------------------------
+
+    def _group_save(self, group_id: str, members: Any, expires_at: datetime | None) -> None:
+        expires = _moment(expires_at)
+        self._run(self._named("group_save", group_id=group_id, members=json_text(members), expires_at=expires))
+
+    def _group_delete(self, group_id: str) -> None:
+        self._run(self._named("group_delete", group_id=group_id))
+
+    def _chord_resize(self, group_id: str, size: int, expires_at: datetime | None) -> None:
+        self._run(self._named("chord_resize", group_id=group_id, size=size, expires_at=_moment(expires_at)))
+
+    def _chord_extend(self, group_id: str, count: int, expires_at: datetime | None) -> None:
+        self._run(self._named("chord_extend", group_id=group_id, count=count, expires_at=_moment(expires_at)))
+
+    def _chord_join(self, part: ChordPart, token: str, lease: float) -> ChordState:
+        return self._database.transaction(partial(self._join, part=part, token=token, lease=lease))
+
+    def _join(self, connection: sqlite3.Connection, *, part: ChordPart, token: str, lease: float) -> ChordState:
+        def run(name: str, **parameters: Any) -> sqlite3.Cursor:
+            return connection.execute(*self._named(name, group_id=part.group_id, **parameters))
+
+        ((size, closed),) = run("chord_touch", expires_at=_moment(part.expires_at)).fetchall()
+        if not closed:
+            payload = json_text(part.payload)
+            run("chord_part_add", position=part.position, task_id=part.task_id, payload=payload)
+        ((joined,),) = run("chord_part_count").fetchall()
+        claimed = not closed and joined == size and run("chord_claim", **_claim(token, lease)).rowcount > 0
+        return ChordState(joined=joined, size=size, claimed=claimed, closed=bool(closed))
+
+    def _chord_parts(self, group_id: str) -> list[Any]:
+        rows = self._rows(self._named("chord_parts", group_id=group_id))
+        return [self._document(payload, group_id) for (payload,) in rows]
+
+    def _chord_renew(self, group_id: str, token: str, lease: float) -> bool:
+        return self._run(self._named("chord_claim", group_id=group_id, **_claim(token, lease))) > 0
+
+    def _chord_close(self, group_id: str, token: str) -> bool:
+        def close(connection: sqlite3.Connection) -> bool:
+            closed = connection.execute(*self._named("chord_close", group_id=group_id, token=token)).rowcount > 0
+            if closed:
+                connection.execute(*self._named("chord_parts_delete", group_id=group_id))
+            return closed
+
+        return self._database.transaction(close)
+
+    # -- waiting, closing ----------------------------------------------------------------------------------------------
+
+    def _announce(self, ids: list[str]) -> None:
+        for watcher in list(self._watchers):
+            watcher.announce(ids)
+
+    def _watcher(self) -> Watcher:
+        watcher = MemoryWatcher() if self._database.in_memory else SQLiteWatcher(self._database.connect)
+        self._watchers.add(watcher)
+        return watcher
+
+    def _close(self) -> None:
+        self._database.close()
+
+    def _after_fork(self) -> None:
+        self._database.abandon()
+        for watcher in self._watchers:
+            watcher.abandon()
+        self._watchers = weakref.WeakSet()
+
+    def _translate(self, error: Exception) -> RootcellarError | None:
+        return translated(error, self.path)
+
+
+def _execute(connection: sqlite3.Connection, *, sql: str, row: Row) -> None:
+    connection.execute(sql, row)
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return None if moment is None else isoformat(moment)
+
+
+def _claim(token: str, lease: float) -> dict[str, Any]:
+    return {"token": token, "now": datetime.now(UTC).timestamp(), "lease": lease}
+
+
+def _choice(url: StoreURL, name: str) -> str:
+    choices = _CHOICES[name]
+    value = url.params.get(name, choices[0]).lower()
+    if value not in choices:
+        raise InvalidInput(f"{name}={value!r} in the URL is unknown{suggest(value, choices)}")
+    return value
+
+
+def _seconds(milliseconds: str) -> float:
+    if not milliseconds.isdecimal():
+        raise InvalidInput(f"busy_timeout={milliseconds!r} in the URL is no number of milliseconds")
+    return int(milliseconds) / 1000
