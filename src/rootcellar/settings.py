@@ -7,7 +7,7 @@ with it ``docs/settings.md``, cannot disagree with the code.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from functools import cache
@@ -39,12 +39,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             title="text",
             min_length=1,
-            description="Name of the table that holds the records on an SQL store; the names of the other tables begin with it.",
+            description=(
+                "Name of the table that holds the records on an SQL store; the names of the other tables begin with it."
+            ),
         ),
     ] = "rootcellar_task"
     schema: Annotated[
         str | None,
-        Meta(title="text or None", description="Schema of the tables on an SQL store; None means the connection's own."),
+        Meta(
+            title="text or None", description="Schema of the tables on an SQL store; None means the connection's own."
+        ),
     ] = None
     indexes: Annotated[
         _Names,
@@ -57,7 +61,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         bool,
         Meta(
             title="True or False",
-            description="Whether tables and indexes are made and upgraded at the first use; switch it off where a DBA runs the SQL of `rootcellar schema`.",
+            description=(
+                "Whether tables and indexes are made and upgraded at the first use; switch it off where a "
+                "DBA runs the SQL of `rootcellar schema`."
+            ),
         ),
     ] = True
     capture_args: Annotated[
@@ -82,21 +89,30 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         dict[_Pattern, _Names] | _Names,
         Meta(
             title="list of names, or dict of task name to list of names",
-            description="Keyword arguments that become metadata of the task, by name; as a dict for some tasks only, where a task name may be a pattern such as `billing.*`.",
+            description=(
+                "Keyword arguments that become metadata of the task, by name; as a dict for some tasks "
+                "only, where a task name may be a pattern such as `billing.*`."
+            ),
         ),
     ] = []
     inherit_metadata: Annotated[
         bool | _Names,
         Meta(
             title="True, False or list of keys",
-            description="Whether a task published by a running task gets the metadata of that task: all of it, none, or these keys.",
+            description=(
+                "Whether a task published by a running task gets the metadata of that task: all of it, "
+                "none, or these keys."
+            ),
         ),
     ] = False
     expires: Annotated[
         dict[_Pattern, _Seconds | None],
         Meta(
             title="dict of task name to seconds or None",
-            description="How long records of single tasks are kept, in place of Celery's `result_expires`; None is for ever, a task name may be a pattern such as `billing.*`.",
+            description=(
+                "How long records of single tasks are kept, in place of Celery's `result_expires`; None is "
+                "for ever, a task name may be a pattern such as `billing.*`."
+            ),
         ),
     ] = {}
     flush_interval: Annotated[
@@ -105,7 +121,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             title="seconds, above 0 and at most 60",
             gt=0,
             le=60,
-            description="How long QUEUED, STARTED and progress may wait in memory before they are written, so that a task which ends sooner costs one write.",
+            description=(
+                "How long QUEUED, STARTED and progress may wait in memory before they are written, so that "
+                "a task which ends sooner costs one write."
+            ),
         ),
     ] = 0.05
     flush_size: Annotated[
@@ -122,14 +141,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             title="seconds, 0 or more",
             ge=0,
-            description="How long a result is tried again when the store cannot be reached, before it goes to the spool.",
+            description=(
+                "How long a result is tried again when the store cannot be reached, before it goes to the spool."
+            ),
         ),
     ] = 5.0
     spool: Annotated[
         bool | str | None,
         Meta(
             title="directory, None or False",
-            description="Directory of the spool that keeps results while the store is away; None is `rootcellar/spool` in the user's state directory, False is no spool: tasks then wait for the store.",
+            description=(
+                "Directory of the spool that keeps results while the store is away; None is "
+                "`rootcellar/spool` in the user's state directory, False is no spool: tasks then wait for "
+                "the store."
+            ),
         ),
     ] = None
     spool_limit: Annotated[
@@ -137,25 +162,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             title="bytes, 1 MiB or more",
             ge=1 << 20,
-            description="Most bytes that the spool file of one store may take; when it is full, tasks wait for the store.",
+            description=(
+                "Most bytes that the spool file of one store may take; when it is full, tasks wait for the store."
+            ),
         ),
     ] = 1 << 30
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], *, namespace: str | None = None) -> Self:
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
         """The settings in a Celery configuration, or in any mapping.
 
-        `namespace`: that of ``app.config_from_object(..., namespace=...)``. Raises `SettingsError` for a setting that
-        does not exist, naming the nearest one that does, and for a value of the wrong type.
+        A configuration with a namespace (``config_from_object(..., namespace="CELERY")``) says so itself, and its keys
+        ``CELERY_ROOTCELLAR_...`` are understood. Raises `SettingsError` for a setting that does not exist, naming the
+        nearest one that does, and for a value of the wrong type.
         """
-        values: dict[str, Any] = {}
-        for key in _keys(config, namespace):
-            name = _name(key, namespace)
+        prefix = getattr(config, "prefix", None) or ""
+        given = {name: config[key] for key in config if (name := _name(key, prefix))}
+        for name in given:
             if name not in cls.__struct_fields__:
                 known = [PREFIX + field for field in cls.__struct_fields__]
                 raise SettingsError(f"there is no setting {PREFIX + name}{suggest(PREFIX + name, known)}")
-            values[name] = _converted(name, config[key])
-        return cls(**values)
+        return cls(**{name: _converted(name, value) for name, value in given.items()})
 
     def store_options(self) -> dict[str, Any]:
         """The options for `open_url`: those of the store's own settings that are not at their default."""
@@ -181,16 +208,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.expires[max(matching, key=len)] if matching else default
 
 
-def _keys(config: Mapping[str, Any], namespace: str | None) -> Iterator[str]:
-    return (key for key in config if isinstance(key, str) and _name(key, namespace))
-
-
-def _name(key: str, namespace: str | None) -> str:
-    """The setting a key of the configuration is for, without prefix; "" when it is none of ours."""
-    lower = key.lower()
-    if namespace:
-        lower = lower.removeprefix(namespace.lower() + "_")
-    return lower[len(PREFIX) :] if lower.startswith(PREFIX) else ""
+def _name(key: str, prefix: str) -> str:
+    """The setting a key of the configuration is for, without our prefix; "" when it is none of ours."""
+    plain = key.removeprefix(prefix)
+    # Beside a namespace, a key of capitals without it is somebody else's.
+    ours = plain.lower().startswith(PREFIX) if plain != key or not prefix else plain.startswith(PREFIX)
+    return plain[len(PREFIX) :].lower() if ours else ""
 
 
 def _converted(name: str, value: Any) -> Any:
