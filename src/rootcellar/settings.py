@@ -176,8 +176,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ``CELERY_ROOTCELLAR_...`` are understood. Raises `SettingsError` for a setting that does not exist, naming the
         nearest one that does, and for a value of the wrong type.
         """
+        keys = list(config)  # first, because Celery's configuration is read when it is first used
         prefix = getattr(config, "prefix", None) or ""
-        given = {name: config[key] for key in config if (name := _name(key, prefix))}
+        given = {name: config[key] for key in keys if (name := _name(key, prefix))}
         for name in given:
             if name not in cls.__struct_fields__:
                 known = [PREFIX + field for field in cls.__struct_fields__]
