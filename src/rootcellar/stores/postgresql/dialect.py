@@ -1,0 +1,141 @@
+"""What conditions look like in PostgreSQL.
+
+A path is followed with ``->``, which takes a key from objects alone and a position from arrays alone, as
+`rootcellar.query` does. Equality inside metadata is containment (``@>``), which the GIN index serves; inside other
+documents, and for declared paths, it is the expression that the path's own index is built on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, Final
+
+from rootcellar.query import Op
+from rootcellar.stores._sql.dialect import Bindings, Dialect, Path
+from rootcellar.stores._sql.rows import encode_json
+
+#: `query.DECIMAL_TEXT`.
+_DECIMAL: Final = r"'^-?[0-9]{1,30}(\.[0-9]{1,30})?$'"
+#: Longer texts are left out of the index of a declared path: an entry has at most some 2,700 bytes.
+INDEXED_CHARACTERS: Final = 500
+_LIKE_SPECIAL: Final = str.maketrans({"\\": r"\\", "%": r"\%", "_": r"\_", "*": "%", "?": "_"})
+
+
+class PostgreSQLDialect(Dialect):
+    """`declared`: the paths, field first, that have an index of their own."""
+
+    def __init__(self, declared: Iterable[tuple[str, Path]] = ()) -> None:
+        self._declared = frozenset(declared)
+
+    def quote(self, name: str) -> str:
+        return '"' + name.replace('"', '""') + '"'
+
+    def placeholder(self, name: str) -> str:
+        return f"${int(name[1:]) + 1}"
+
+    def adapt(self, value: Any) -> Any:
+        return value
+
+    # -- plain columns -------------------------------------------------------------------------------------------------
+
+    def text_contains(self, column: str, text: str, bind: Bindings) -> str:
+        return f"strpos({column}, {bind(text)}) > 0"
+
+    def text_matches(self, column: str, pattern: str, bind: Bindings) -> str:
+        return f"{column} LIKE {bind(pattern.translate(_LIKE_SPECIAL))}"
+
+    # -- documents -----------------------------------------------------------------------------------------------------
+
+    def document_exists(self, column: str, path: Path) -> str:
+        if column == "metadata" and not path:
+            return "TRUE"  # empty metadata is kept as null
+        return f"COALESCE(jsonb_typeof({value_at(column, path)}) <> 'null', FALSE)"
+
+    def document_equal(self, column: str, path: Path, value: str | float | bool, bind: Bindings) -> str:
+        operand = encode_json(value).decode()
+        if (column, path) in self._declared and len(operand) <= INDEXED_CHARACTERS:
+            return f"{equality_key(column, path)} = {bind(operand)}::jsonb"
+        if column == "metadata" and path and all(isinstance(part, str) for part in path):
+            for part in reversed(path):
+                operand = f"{{{encode_json(part).decode()}:{operand}}}"
+            return f"metadata @> {bind(operand)}::jsonb"
+        return f"{value_at(column, path)} = {bind(operand)}::jsonb"
+
+    def document_order(self, column: str, path: Path, op: Op, value: str | float, bind: Bindings) -> str:
+        if isinstance(value, str):
+            found = value_at(column, path)
+            return f"(jsonb_typeof({found}) = 'string' AND {_text(found)} {op.value} {bind(value)})"
+        return f"{number_at(column, path)} {op.value} {bind(float(value))}"
+
+    def document_contains(self, column: str, path: Path, value: str | float | bool, bind: Bindings) -> str:
+        found = value_at(column, path)
+        contained = f"(jsonb_typeof({found}) = 'array' AND {found} @> {bind(encode_json(value).decode())}::jsonb)"
+        if not isinstance(value, str):
+            return contained
+        return f"({contained} OR (jsonb_typeof({found}) = 'string' AND strpos({_text(found)}, {bind(value)}) > 0))"
+
+    def document_matches(self, column: str, path: Path, pattern: str, bind: Bindings) -> str:
+        found = value_at(column, path)
+        like = bind(pattern.translate(_LIKE_SPECIAL))
+        return f"(jsonb_typeof({found}) = 'string' AND {_text(found)} LIKE {like})"
+
+    # -- computed ------------------------------------------------------------------------------------------------------
+
+    def seconds_between(self, start: str, end: str) -> str:
+        return f"EXTRACT(EPOCH FROM ({end} - {start}))::float8"
+
+    def time_bucket(self, column: str, seconds: int) -> str:
+        return f"(floor(EXTRACT(EPOCH FROM {column}) / {seconds}) * {seconds})::bigint"
+
+    def read_time(self, value: Any) -> datetime | None:
+        return None if value is None else datetime.fromisoformat(value)
+
+
+def literal(text: str) -> str:
+    """`text` as an SQL literal, whatever ``standard_conforming_strings`` says."""
+    quoted = text.replace("'", "''")
+    return "E'" + quoted.replace("\\", "\\\\") + "'" if "\\" in text else f"'{quoted}'"
+
+
+def value_at(column: str, path: Path) -> str:
+    """The value at `path`, as jsonb; null where there is none."""
+    found = column
+    for part in path:
+        if isinstance(part, str):
+            found = f"({found} -> {literal(part)})" if _storable(part) else "NULL::jsonb"
+        elif part < 0:
+            found = "NULL::jsonb"
+        else:
+            # A position is also taken from a scalar, by which 5 -> 0 is 5.
+            found = f"CASE WHEN jsonb_typeof({found}) = 'array' THEN {found} -> {part} END"
+            found = f"({found})"
+    return found
+
+
+def _storable(key: str) -> bool:
+    """Whether a stored document can have the key: the codec keeps NUL and lone surrogates out of them."""
+    try:
+        return "\0" not in key and bool(key.encode() or True)
+    except UnicodeEncodeError:
+        return False
+
+
+def number_at(column: str, path: Path) -> str:
+    """The number at `path`, or the one that a text there spells, as a double."""
+    found = value_at(column, path)
+    text = f"({found} #>> '{{}}')"
+    return (
+        f"(CASE jsonb_typeof({found}) WHEN 'number' THEN {text}::float8"
+        f" WHEN 'string' THEN CASE WHEN {text} ~ {_DECIMAL} THEN {text}::float8 END END)"
+    )
+
+
+def equality_key(column: str, path: Path) -> str:
+    """The scalar at `path`, as jsonb, where an index can hold it."""
+    found = value_at(column, path)
+    return f"(CASE WHEN jsonb_typeof({found}) IN ('string', 'number', 'boolean') AND length({found}::text) <= {INDEXED_CHARACTERS} THEN {found} END)"
+
+
+def _text(found: str) -> str:
+    return f'({found} #>> \'{{}}\') COLLATE "C"'

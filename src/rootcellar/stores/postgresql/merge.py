@@ -1,0 +1,118 @@
+"""The one statement that joins a batch of partial records into the task table.
+
+The batch is one JSON parameter: what msgspec makes of the records, without a step in Python per column. A row that is
+new is inserted; one that is there is joined register by register, as `rootcellar.record.join` says, under its row lock.
+A change that is known already updates nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rootcellar.record import HISTORY_LIMIT
+from rootcellar.stores._sql.columns import COLUMN_NAMES, COLUMNS, Logical
+from rootcellar.stores._sql.merging import changes_anything, plain_assignments
+
+#: Logical types as PostgreSQL's.
+TYPES: Final[dict[Logical, str]] = {
+    Logical.ID: "text",
+    Logical.TEXT: "text",
+    Logical.INT: "integer",
+    Logical.BIGINT: "bigint",
+    Logical.BOOL: "boolean",
+    Logical.DOUBLE: "double precision",
+    Logical.TIME: "timestamp with time zone",
+    Logical.JSON: "jsonb",
+}
+
+#: Null where they are empty: most tasks have no metadata, and then pay nothing for its index.
+EMPTY: Final = {"metadata": "{}", "metadata_order": "{}", "history": "[]"}
+
+
+def merge_sql(task: str) -> str:
+    """The merge statement on the table `task`; ``$1`` is a JSON array of records."""
+    fields = ", ".join(f"{column.name} {TYPES[column.logical]}" for column in COLUMNS)
+    values = ", ".join(f"NULLIF({name}, '{EMPTY[name]}')" if name in EMPTY else name for name in COLUMN_NAMES)
+    assignments = [f"{name} = {value}" for name, value in plain_assignments(_stored, _incoming)]
+    assignments += [f"metadata = {_METADATA}", f"metadata_order = {_METADATA_ORDER}", f"history = {_HISTORY}"]
+    return (
+        f"INSERT INTO {task} AS t ({', '.join(COLUMN_NAMES)})\n"
+        f"SELECT {values}\nFROM json_to_recordset($1::json) AS d({fields})\n"
+        f"ON CONFLICT (id) DO UPDATE SET\n{', '.join(assignments)}\n"
+        f"WHERE {changes_anything(_stored, _incoming)} OR {_METADATA_CHANGES} OR {_HISTORY_CHANGES}"
+    )
+
+
+def record_json(source: str) -> str:
+    """A statement for the rows of the statement `source` (which selects `COLUMN_NAMES`) as one JSON text each."""
+    values = ", ".join(f"COALESCE({name}, '{EMPTY[name]}') AS {name}" if name in EMPTY else name for name in COLUMN_NAMES)
+    return f"SELECT row_to_json(r)::text FROM (SELECT {values} FROM ({source}) AS s) AS r"
+
+
+def _stored(column: str) -> str:
+    return f"t.{column}"
+
+
+def _incoming(column: str) -> str:
+    return f"EXCLUDED.{column}"
+
+
+# -- metadata: key by key, the greater stamp wins ----------------------------------------------------------------------
+
+_METADATA_CHANGES: Final = (
+    "(EXCLUDED.metadata_order IS NOT NULL AND (t.metadata_order @> EXCLUDED.metadata_order) IS NOT TRUE)"
+)
+_NEWER_KEYS: Final = (
+    "FROM jsonb_each_text(EXCLUDED.metadata_order) AS e"
+    " WHERE e.value COLLATE \"C\" > COALESCE(t.metadata_order ->> e.key, '')"
+)
+
+
+def _joined_by_key(column: str, aggregate: str) -> str:
+    """`column` with the keys whose incoming stamp is greater; the plain cases are decided without a subquery."""
+    return (
+        f"CASE WHEN EXCLUDED.metadata_order IS NULL OR EXCLUDED.metadata_order = t.metadata_order THEN t.{column}"
+        f" WHEN t.metadata_order IS NULL THEN EXCLUDED.{column}"
+        f" ELSE COALESCE(t.{column} || (SELECT {aggregate} {_NEWER_KEYS}), t.{column}) END"
+    )
+
+
+_METADATA: Final = _joined_by_key("metadata", "jsonb_object_agg(e.key, EXCLUDED.metadata -> e.key)")
+_METADATA_ORDER: Final = _joined_by_key("metadata_order", "jsonb_object_agg(e.key, e.value)")
+
+# -- history: the union, sorted, the newest of it ----------------------------------------------------------------------
+
+
+def _moment(entry: str) -> str:
+    """What orders a transition before state and worker do."""
+    return f"(COALESCE(({entry} ->> 'attempt')::bigint, 0), ({entry} ->> 'at')::timestamptz)"
+
+
+_FITS: Final = (
+    f"jsonb_array_length(t.history) + jsonb_array_length(EXCLUDED.history) <= {HISTORY_LIMIT}"
+    f" AND {_moment('(t.history -> -1)')} < {_moment('(EXCLUDED.history -> 0)')}"
+)
+_KEYS: Final = (
+    "COALESCE((u.entry ->> 'attempt')::bigint, 0) AS k1, (u.entry ->> 'at')::timestamptz AS k2,"
+    " (u.entry ->> 'state') COLLATE \"C\" AS k3, COALESCE(u.entry ->> 'worker', '') COLLATE \"C\" AS k4"
+)
+_UNION: Final = (
+    "SELECT jsonb_agg(n.entry ORDER BY n.k1, n.k2, n.k3, n.k4) FROM ("
+    "SELECT * FROM ("
+    f"SELECT DISTINCT ON (k1, k2, k3, k4) {_KEYS}, u.entry FROM ("
+    "SELECT entry, 0 AS source FROM jsonb_array_elements(t.history) AS s(entry)"
+    " UNION ALL SELECT entry, 1 FROM jsonb_array_elements(EXCLUDED.history) AS i(entry)) AS u"
+    " ORDER BY k1, k2, k3, k4, u.source) AS d"
+    f" ORDER BY k1 DESC, k2 DESC, k3 DESC, k4 DESC LIMIT {HISTORY_LIMIT}) AS n"
+)
+_HISTORY: Final = (
+    "CASE WHEN EXCLUDED.history IS NULL OR EXCLUDED.history = t.history THEN t.history"
+    " WHEN t.history IS NULL THEN EXCLUDED.history"
+    f" WHEN {_FITS} THEN t.history || EXCLUDED.history ELSE ({_UNION}) END"
+)
+#: Containment says quickly that something is new; it takes an entry for known that is only part of a known one.
+_HISTORY_CHANGES: Final = (
+    "(EXCLUDED.history IS NOT NULL AND CASE WHEN (t.history @> EXCLUDED.history) IS NOT TRUE THEN TRUE"
+    " ELSE EXISTS (SELECT FROM jsonb_array_elements(EXCLUDED.history) AS n(entry)"
+    " WHERE NOT EXISTS (SELECT FROM jsonb_array_elements(t.history) AS o(entry) WHERE o.entry = n.entry)) END)"
+)

@@ -1,0 +1,282 @@
+"""Finished tasks announced by NOTIFY and heard by LISTEN.
+
+NOTIFY takes a lock of the whole server when its transaction commits, so it is never part of the transaction that writes.
+It follows in one of its own, sent on the connection that wrote, without waiting for the answer. Several within a few
+milliseconds become one. Whatever is lost on the way costs a waiter time, never a result.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from logging import getLogger
+from typing import Final
+from zlib import crc32
+
+import msgspec
+import psycopg
+
+from rootcellar.errors import StoreError
+from rootcellar.store.watch import Watcher
+from rootcellar.stores._sql.names import Names
+from rootcellar.stores.postgresql.pool import Pool
+from rootcellar.stores.postgresql.session import Prepared, Session
+
+logger = getLogger(__name__)
+
+#: The least seconds between two announcements of one process.
+GAP: Final = 0.003
+#: A payload has less than 8,000 bytes.
+_PAYLOAD_BYTES: Final = 7900
+#: In place of ids: too many, or too long ones, to name.
+_EVERYTHING: Final = b"*"
+_MOST_PAYLOADS: Final = 10
+#: Seconds after which an idle announcing thread ends.
+_LINGER: Final = 10.0
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(list[str]).decode
+
+
+def channel_name(names: Names) -> str:
+    """The channel of a store's table; whoever shares it by chance only reads once more than needed."""
+    return f"{names.table}_{crc32(names.task.encode()):08x}"
+
+
+def payloads(ids: Sequence[str]) -> list[bytes]:
+    """`ids` as payloads: JSON arrays of them, or ``*``."""
+    encoded = [_encode(task_id) for task_id in ids]
+    packed: list[bytes] = []
+    current = b""
+    for text in encoded:
+        if len(text) > _PAYLOAD_BYTES - 2:
+            return [_EVERYTHING]
+        if current and len(current) + len(text) + 3 > _PAYLOAD_BYTES:
+            packed.append(b"[" + current + b"]")
+            current = b""
+        current = current + b"," + text if current else text
+    packed.append(b"[" + current + b"]")
+    return packed if len(packed) <= _MOST_PAYLOADS else [_EVERYTHING]
+
+
+class Announcer:
+    """Announces ids on a channel, at once when the last announcement is some milliseconds past, else together.
+
+    `announce` never waits for the server and never raises. A thread, started when there is something to send later,
+    does what cannot be done at once.
+    """
+
+    def __init__(self, pool: Pool, notify: Prepared, channel: str) -> None:
+        self._pool = pool
+        self._notify = notify
+        self._channel = channel.encode()
+        self._pending: deque[str] = deque()
+        self._sending = threading.Lock()
+        self._sent_at = 0.0
+        self._due = threading.Event()
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def announce(self, ids: Iterable[str]) -> None:
+        """Announce that these tasks finished."""
+        self._pending.extend(ids)
+        if time.monotonic() - self._sent_at < GAP or not self._send_at_once():
+            self._send_later()
+
+    def flush(self) -> None:
+        """Send what has not been sent yet."""
+        if self._pending:
+            with self._sending:
+                self._send_pending()
+
+    def _send_at_once(self) -> bool:
+        if not self._sending.acquire(blocking=False):
+            return False
+        try:
+            with self._pool.idle_session() as session:
+                if session is None:
+                    return False
+                self._post(session)
+                return True
+        except (psycopg.Error, StoreError) as error:
+            _report(error)
+            return True
+        finally:
+            self._sending.release()
+
+    def _send_pending(self) -> None:
+        try:
+            with self._pool.session() as session:
+                self._post(session)
+        except (psycopg.Error, StoreError) as error:
+            self._pending.clear()
+            _report(error)
+
+    def _post(self, session: Session) -> None:
+        ids = []
+        while self._pending:
+            ids.append(self._pending.popleft())
+        self._sent_at = time.monotonic()
+        for payload in payloads(ids) if ids else ():
+            session.post(self._notify, [self._channel, payload])
+
+    def _send_later(self) -> None:
+        self._due.set()
+        if self._thread is None:
+            with self._starting:
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, name="rootcellar-announcing", daemon=True)
+                    self._thread.start()
+
+    def _run(self) -> None:
+        while self._wait_for_work():
+            self._due.clear()
+            time.sleep(max(0.0, self._sent_at + GAP - time.monotonic()))
+            self.flush()
+
+    def _wait_for_work(self) -> bool:
+        """False when nothing came for a while; whoever announces next starts a new thread."""
+        if self._due.wait(_LINGER):
+            return True
+        with self._starting:
+            self._thread = None
+        # Somebody may have set it just before the thread was given up.
+        return self._due.is_set()
+
+
+def _report(error: Exception) -> None:
+    logger.debug("an announcement was lost; who waits polls: %s", type(error).__name__)
+
+
+class Listener(Watcher):
+    """Waits for announcements on a connection of its own; polls where there is none to be had.
+
+    After a connection was lost, and behind a pooler, which passes no announcements on, `wait` says that it does not
+    know what changed.
+    """
+
+    #: Seconds until a lost connection is tried again: the first time and at most.
+    first_pause = 0.5
+    last_pause = 15.0
+
+    def __init__(self, connect: Callable[[], Session], channel: str) -> None:
+        super().__init__()
+        self._connect = connect
+        self._channel = channel
+        self._lock = threading.Lock()
+        self._watched: set[str] = set()
+        self._bell, self._ear = socket.socketpair()
+        self._bell.setblocking(False)
+        self._ear.setblocking(False)
+        self._session: Session | None = None
+        self._selector: selectors.BaseSelector | None = None
+        self._pause = self.first_pause
+        self._retry_at = 0.0
+        self._try_listening()
+
+    @property
+    def listening(self) -> bool:
+        """Whether announcements reach this watcher; it polls where they do not."""
+        return self._session is not None
+
+    def watch(self, ids: Iterable[str]) -> None:
+        super().watch(ids)
+        with self._lock:
+            self._watched.update(ids)
+
+    def unwatch(self, ids: Iterable[str]) -> None:
+        with self._lock:
+            self._watched.difference_update(ids)
+
+    def wait(self, timeout: float) -> frozenset[str] | None:
+        if self._session is None and time.monotonic() >= self._retry_at:
+            self._try_listening()
+            if self._session is not None:
+                return None  # what finished before is not announced again
+        if self._session is None:
+            return super().wait(timeout)
+        try:
+            return self._listen(self._session, timeout)
+        except (psycopg.Error, OSError, ValueError) as error:
+            logger.debug("the connection that listens was lost: %s", type(error).__name__)
+            self._disconnect()
+            return None
+
+    def wake(self) -> None:
+        super().wake()
+        try:
+            self._bell.send(b"!")
+        except OSError:
+            pass  # full of calls that were not answered yet, or closed
+
+    def close(self) -> None:
+        self._disconnect()
+        self._retry_at = float("inf")
+        self._bell.close()
+        self._ear.close()
+
+    def _try_listening(self) -> None:
+        try:
+            session = self._connect()
+        except (psycopg.Error, StoreError) as error:
+            self._put_off(error)
+            return
+        if session.pooled:
+            session.close()
+            self._retry_at = float("inf")
+            return
+        try:
+            session.query(f'LISTEN "{self._channel.replace(chr(34), chr(34) * 2)}"')
+        except psycopg.Error as error:
+            session.close()
+            self._put_off(error)
+            return
+        self._session, self._pause = session, self.first_pause
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(session.fileno(), selectors.EVENT_READ)
+        self._selector.register(self._ear, selectors.EVENT_READ)
+
+    def _put_off(self, error: Exception) -> None:
+        logger.debug("cannot listen, polling for %.1f s: %s", self._pause, type(error).__name__)
+        self._retry_at = time.monotonic() + self._pause
+        self._pause = min(self._pause * 2, self.last_pause)
+
+    def _disconnect(self) -> None:
+        session, self._session = self._session, None
+        selector, self._selector = self._selector, None
+        if selector is not None:
+            selector.close()
+        if session is not None:
+            session.close()
+        self._retry_at = 0.0
+
+    def _listen(self, session: Session, timeout: float) -> frozenset[str] | None:
+        deadline = time.monotonic() + timeout
+        while True:
+            announced = session.announcements()
+            if announced:
+                return self._concerned(announced)
+            left = deadline - time.monotonic()
+            if left <= 0 or self._selector is None:
+                return frozenset()
+            ready = self._selector.select(left)
+            if any(key.fileobj is self._ear for key, _ in ready):
+                self._ear.recv(4096)
+                self._woken.clear()
+                return self._concerned(session.announcements())
+
+    def _concerned(self, announced: Sequence[bytes]) -> frozenset[str] | None:
+        ids: set[str] = set()
+        for payload in announced:
+            if payload == _EVERYTHING:
+                return None
+            try:
+                ids.update(_decode(payload))
+            except msgspec.MsgspecError:
+                return None
+        with self._lock:
+            return frozenset(ids & self._watched)

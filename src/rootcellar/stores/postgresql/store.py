@@ -1,0 +1,309 @@
+"""The PostgreSQL store."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+
+import msgspec
+import psycopg
+
+from rootcellar.errors import RecordUnreadable, RootcellarError, ValueTooLarge
+from rootcellar.query import Query
+from rootcellar.record import TaskRecord
+from rootcellar.store.capabilities import Capabilities
+from rootcellar.store.chord import ChordPart, ChordState
+from rootcellar.store.url import StoreURL
+from rootcellar.store.watch import Watcher
+from rootcellar.stores._sql.rows import TEXT_TIMES, encode_json, json_text, utc
+from rootcellar.stores._sql.schema import DeclaredPath
+from rootcellar.stores._sql.statements import Statement, Statements
+from rootcellar.stores._sql.store import SQLStore
+from rootcellar.stores.postgresql.address import LIBPQ_PARAMETERS, OWN_PARAMETERS, read_address
+from rootcellar.stores.postgresql.dialect import PostgreSQLDialect
+from rootcellar.stores.postgresql.faults import translated
+from rootcellar.stores.postgresql.merge import merge_sql, record_json
+from rootcellar.stores.postgresql.pool import Pool
+from rootcellar.stores.postgresql.push import Announcer, Listener, channel_name
+from rootcellar.stores.postgresql.schema import Schema, path_index
+from rootcellar.stores.postgresql.session import Prepared, Session, parameter, read_rows, text_array
+
+if TYPE_CHECKING:
+    from psycopg.pq.abc import PGresult
+
+R = TypeVar("R")
+
+#: jsonb's own limit for the parts of one value.
+MAX_VALUE_BYTES: Final = 0x0FFF_FFFF
+#: A batch of more bytes is sent in pieces; no statement can be longer than the second.
+_BATCH_BYTES: Final = 64 << 20
+_MESSAGE_BYTES: Final = 1_000_000_000
+#: How often a statement that lost to another transaction (deadlock, serialization failure) is tried.
+_TRIES: Final = 6
+_TIMES: Final = ("updated_at", "queued_at", "started_at", "finished_at", "expires_at", "eta")
+
+_decode_record: Final = msgspec.json.Decoder(TaskRecord).decode
+_id_of: Final = attrgetter("id")
+
+
+class PostgreSQLStore(SQLStore):
+    """Records in PostgreSQL 13 or newer.
+
+    URL parameters beside those of `SQLStore`: ``pool_size``, the most connections of one process (10);
+    ``synchronous_commit``, which is left as the server has it unless given; and all parameters of libpq.
+    """
+
+    capabilities: ClassVar = Capabilities(
+        atomic_merge=True,
+        native_query=True,
+        path_index=True,
+        push=True,
+        transactions=True,
+        max_value_bytes=MAX_VALUE_BYTES,
+    )
+    dialect: ClassVar = PostgreSQLDialect()
+    rows: ClassVar = TEXT_TIMES
+    package: ClassVar = "rootcellar.stores.postgresql"
+    url_parameters: ClassVar = OWN_PARAMETERS | LIBPQ_PARAMETERS
+
+    def __init__(
+        self,
+        url: StoreURL,
+        *,
+        table: str | None = None,
+        schema: str | None = None,
+        indexes: str | Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(url, table=table, schema=schema, indexes=indexes)
+        declared = PostgreSQLDialect((path.field, path.path) for path in self.paths)
+        self._statements = Statements(declared, self.names.task)
+        self._address = read_address(url)
+        self._channel = channel_name(self.names)
+        self._prepared = {name: Prepared(sql) for name, sql in self._queries.items()}
+        self._prepared["fetch"] = Prepared(record_json(self._queries["fetch"]))
+        self._prepared["merge"] = Prepared(merge_sql(self.names.task))
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pool = Pool(self._connect, self._address.pool_size)
+        self._announcer = Announcer(self._pool, self._prepared["notify"], self._channel)
+
+    def _connect(self) -> Session:
+        return Session(self._address)
+
+    def sql(self, name: str) -> str:
+        """The statement `name` of ``queries.sql``, as it is sent."""
+        return self._queries[name]
+
+    # -- running statements --------------------------------------------------------------------------------------------
+
+    def _patiently(self, work: Callable[[Session], R]) -> R:
+        """Do `work`, one statement, again where it lost to another transaction."""
+        for attempt in range(1, _TRIES):
+            try:
+                with self._pool.session() as session:
+                    return work(session)
+            except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
+                time.sleep(random.uniform(0, 0.01) * attempt)  # noqa: S311 - spreads rivals, keeps no secret
+        with self._pool.session() as session:
+            return work(session)
+
+    def _execute(self, name: str, *values: Any) -> PGresult:
+        """Run one of the prepared statements."""
+        statement, parameters = self._prepared[name], [parameter(value) for value in values]
+        return self._patiently(lambda session: session.run(statement, parameters))
+
+    def _answer(self, name: str, *values: Any) -> list[tuple[Any, ...]]:
+        return read_rows(self._execute(name, *values))
+
+    def _changed(self, name: str, *values: Any) -> int:
+        return self._execute(name, *values).command_tuples or 0
+
+    def _rows(self, statement: Statement) -> list[Sequence[Any]]:
+        values = tuple(statement.parameters.values())
+        return list(read_rows(self._patiently(lambda session: session.query(statement.sql, values))))
+
+    def _run(self, statement: Statement) -> int:
+        values = tuple(statement.parameters.values())
+        return self._patiently(lambda session: session.query(statement.sql, values)).command_tuples or 0
+
+    # -- schema --------------------------------------------------------------------------------------------------------
+
+    def _setup(self) -> None:
+        with self._pool.session() as session:
+            Schema(self, session).setup()
+
+    def schema_sql(self) -> str:
+        """See `SQLStore.schema_sql`."""
+        schema = self.names.schema
+        head = f"CREATE SCHEMA IF NOT EXISTS {self.dialect.quote(schema)};\n\n" if schema else ""
+        return head + super().schema_sql()
+
+    def _path_index_sql(self, path: DeclaredPath) -> str:
+        return ";\n".join(sql for _, sql in path_index(self, path))
+
+    def drift(self) -> list[str]:
+        """See `SQLStore.drift`."""
+        return self._call(self._drift)
+
+    def _drift(self) -> list[str]:
+        with self._pool.session() as session:
+            return Schema(self, session).drift()
+
+    def server_time(self) -> datetime:
+        """See `SQLStore.server_time`."""
+        ((epoch,),) = self._call(self._answer, "server_time")
+        return datetime.fromtimestamp(epoch, UTC)
+
+    def describe(self) -> dict[str, Any]:
+        """The server's version, how durable a write is, and whether waiting is pushed."""
+        return self._call(self._description)
+
+    def _description(self) -> dict[str, Any]:
+        with self._pool.session() as session:
+            ((version, commit, fsync, full_pages, database, encoding, standby),) = read_rows(
+                session.query(self._queries["settings"])
+            )
+            return {
+                "engine": "PostgreSQL",
+                "version": version,
+                "database": database,
+                "encoding": encoding,
+                "standby": standby,
+                "pooler": session.pooled,
+                "push": not session.pooled,
+                "synchronous_commit": commit,
+                "fsync": fsync,
+                "full_page_writes": full_pages,
+                "durable": fsync == "on" and commit != "off",
+            }
+
+    # -- records -------------------------------------------------------------------------------------------------------
+
+    def _apply(self, deltas: list[TaskRecord]) -> None:
+        # Every batch locks its rows in the same order, so that no two wait for each other.
+        deltas = sorted(deltas, key=_id_of)
+        payload = encode_json(deltas)
+        if len(payload) > _BATCH_BYTES and len(deltas) > 1:
+            half = len(deltas) // 2
+            self._apply(deltas[:half])
+            self._apply(deltas[half:])
+            return
+        if len(payload) > _MESSAGE_BYTES:
+            raise ValueTooLarge(f"task {deltas[0].id!r} has {len(payload):,} bytes; PostgreSQL takes at most 1 GB")
+        self._execute("merge", payload)
+
+    def _fetch(self, ids: list[str]) -> list[TaskRecord]:
+        statement, parameters = self._prepared["fetch"], [text_array(ids)]
+        return self._patiently(lambda session: _read_records(session.run(statement, parameters), session))
+
+    def _find(self, query: Query) -> list[TaskRecord]:
+        found: list[TaskRecord] = []
+        for statement in self._statements.find(query):
+            found += self._patiently(partial(_find_records, statement=statement))
+            if len(found) >= query.limit:
+                break
+        return found[: query.limit]
+
+    def _delete(self, ids: list[str]) -> int:
+        return self._changed("delete", text_array(ids))
+
+    def _expire(self, now: datetime, limit: int) -> int:
+        self._changed("expire_groups", now, limit)
+        self._changed("expire_chords", now, limit)
+        return self._changed("expire_tasks", now, limit)
+
+    # -- groups and chords ---------------------------------------------------------------------------------------------
+
+    def _group_save(self, group_id: str, members: Any, expires_at: datetime | None) -> None:
+        self._execute("group_save", group_id, json_text(members), expires_at)
+
+    def _group_fetch(self, group_id: str) -> Any:
+        rows = self._answer("group_fetch", group_id)
+        return self._document(rows[0][0], group_id) if rows else None
+
+    def _group_delete(self, group_id: str) -> None:
+        self._execute("group_delete", group_id)
+
+    def _chord_resize(self, group_id: str, size: int, expires_at: datetime | None) -> None:
+        self._execute("chord_resize", group_id, size, expires_at)
+
+    def _chord_extend(self, group_id: str, count: int, expires_at: datetime | None) -> None:
+        self._execute("chord_extend", group_id, count, expires_at)
+
+    def _chord_join(self, part: ChordPart, token: str, lease: float) -> ChordState:
+        key = (part.group_id, part.position, part.task_id)
+        ((joined, size, extra, closed, claimed),) = self._answer(
+            "chord_join", *key, json_text(part.payload), part.expires_at, token, lease
+        )
+        expected = None if size is None else size + (0 if closed else extra)
+        return ChordState(joined=joined, size=expected, claimed=claimed, closed=closed)
+
+    def _chord_parts(self, group_id: str) -> list[Any]:
+        return [self._document(payload, group_id) for (payload,) in self._answer("chord_parts", group_id)]
+
+    def _chord_renew(self, group_id: str, token: str, lease: float) -> bool:
+        return self._changed("chord_renew", group_id, token, lease) > 0
+
+    def _chord_close(self, group_id: str, token: str) -> bool:
+        ((closed,),) = self._answer("chord_close", group_id, token)
+        return bool(closed)
+
+    # -- waiting, closing ----------------------------------------------------------------------------------------------
+
+    def _announce(self, ids: list[str]) -> None:
+        self._announcer.announce(ids)
+
+    def _watcher(self) -> Watcher:
+        return Listener(self._connect, self._channel)
+
+    def _close(self) -> None:
+        self._announcer.flush()
+        self._pool.clear()
+
+    def _after_fork(self) -> None:
+        self._pool.abandon()
+        self._begin()
+
+    def _translate(self, error: Exception) -> RootcellarError | None:
+        return translated(error, self._address.secrets) if isinstance(error, psycopg.Error) else None
+
+
+def _find_records(session: Session, statement: Statement) -> list[TaskRecord]:
+    values = tuple(statement.parameters.values())
+    return _read_records(session.query(record_json(statement.sql), values), session)
+
+
+def _read_records(result: PGresult, session: Session) -> list[TaskRecord]:
+    """The records of a result whose rows are one JSON text each."""
+    records = [_read_record(result.get_value(row, 0) or b"") for row in range(result.ntuples)]
+    if not session.in_utc:
+        for record in records:
+            _put_in_utc(record)
+    return records
+
+
+def _read_record(text: bytes) -> TaskRecord:
+    try:
+        return _decode_record(text)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise RecordUnreadable(f"the record of task {_id_in(text)!r} cannot be read: {error}") from error
+
+
+def _id_in(text: bytes) -> Any:
+    try:
+        return msgspec.json.decode(text)["id"]
+    except (msgspec.MsgspecError, ValueError, TypeError, KeyError):
+        return "?"
+
+
+def _put_in_utc(record: TaskRecord) -> None:
+    for field in _TIMES:
+        moment = getattr(record, field)
+        if moment is not None:
+            setattr(record, field, utc(moment))
