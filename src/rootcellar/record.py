@@ -387,11 +387,19 @@ def microseconds(moment: datetime) -> int:
     return (moment - _EPOCH) // _MICROSECOND
 
 
+_encode: Final = msgspec.json.Encoder().encode
+#: With the quotes around it.
+_ISO_LENGTH: Final = len('"2026-11-21T09:00:00.120000Z"')
+
+
 def isoformat(moment: datetime) -> str:
     """ISO text in UTC of fixed length, so that text order is time order: ``2026-11-21T09:00:00.120000Z``."""
-    if moment.tzinfo is not UTC:
-        moment = moment.astimezone(UTC)
-    return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    if moment.tzinfo is UTC:
+        # Ten times as fast as `datetime.isoformat`, and of this length unless there are no microseconds.
+        text = _encode(moment)
+        if len(text) == _ISO_LENGTH:
+            return text[1:-1].decode()
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def _seconds_between(start: datetime | None, end: datetime | None) -> float | None:

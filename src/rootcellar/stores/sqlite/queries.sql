@@ -1,14 +1,6 @@
--- name: version_table
--- The table of the migrations that ran.
-CREATE TABLE IF NOT EXISTS {version} (version INTEGER NOT NULL PRIMARY KEY, applied_at TEXT NOT NULL) STRICT;
-
 -- name: version
 -- The number of the last migration that ran.
 SELECT coalesce(max(version), 0) FROM {version};
-
--- name: version_add
--- One migration has run.
-INSERT INTO {version} (version, applied_at) VALUES (:version, strftime('%Y-%m-%dT%H:%M:%fZ'));
 
 -- name: columns
 -- The columns of a table, in order, and their types.
@@ -35,16 +27,21 @@ DELETE FROM {task} WHERE id IN (SELECT value FROM json_each(:ids));
 DELETE FROM {task} WHERE rowid IN (SELECT rowid FROM {task} WHERE expires_at < :now ORDER BY expires_at LIMIT :limit);
 
 -- name: expire_groups
--- Remove expired groups.
-DELETE FROM {group} WHERE expires_at < :now;
+-- Remove the groups that expired first.
+DELETE FROM {group} WHERE rowid IN (SELECT rowid FROM {group} WHERE expires_at < :now ORDER BY expires_at LIMIT :limit);
 
--- name: expire_chord_parts
--- Remove the parts of expired chords.
-DELETE FROM {chord_part} WHERE group_id IN (SELECT group_id FROM {chord} WHERE expires_at < :now);
+-- name: expired_chords
+-- The chords that expired first, as one JSON array.
+SELECT json_group_array(group_id)
+FROM (SELECT group_id FROM {chord} WHERE expires_at < :now ORDER BY expires_at LIMIT :limit);
 
--- name: expire_chords
--- Remove expired chords; their parts are gone already.
-DELETE FROM {chord} WHERE expires_at < :now;
+-- name: chords_delete
+-- Remove some chords.
+DELETE FROM {chord} WHERE group_id IN (SELECT value FROM json_each(:ids));
+
+-- name: chords_delete_parts
+-- Remove the parts of some chords.
+DELETE FROM {chord_part} WHERE group_id IN (SELECT value FROM json_each(:ids));
 
 -- name: group_save
 -- Keep the members of a group; saving again replaces them.

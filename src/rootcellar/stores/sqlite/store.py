@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 import weakref
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -28,6 +27,7 @@ from rootcellar.stores.sqlite.database import Database
 from rootcellar.stores.sqlite.dialect import SQLiteDialect, path_expression
 from rootcellar.stores.sqlite.faults import translated
 from rootcellar.stores.sqlite.joins import merge_sql
+from rootcellar.stores.sqlite.slices import sliced
 from rootcellar.stores.sqlite.watch import MemoryWatcher, SQLiteWatcher
 
 _MEMORY: Final = frozenset({"", ":memory:"})
@@ -43,9 +43,6 @@ _TYPES: Final = dict.fromkeys(Logical, "TEXT") | {
     Logical.BOOL: "INTEGER",
     Logical.DOUBLE: "REAL",
 }
-#: Clean-up removes at once what takes about this many seconds, and rests as long in between: others write then.
-_SLICE: Final = 0.02
-_FIRST_SLICE: Final = 50
 
 
 class SQLiteStore(SQLStore):
@@ -105,12 +102,9 @@ class SQLiteStore(SQLStore):
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         """Bring the tables up to date, inside a transaction."""
-        connection.execute(*self._named("version_table"))
-        (version,) = connection.execute(*self._named("version")).fetchone()
-        for migration in pending(self.migrations, version, self.names):
+        for migration in pending(self.migrations, self._version(connection), self.names):
             for statement in migration.statements:
                 connection.execute(self.names.fill(statement.sql))
-            connection.execute(*self._named("version_add", version=migration.number))
         if self.manages_paths:
             self._index_paths(connection)
         findings = drift(self._expected(), self._shape(connection), self.names)
@@ -119,6 +113,11 @@ class SQLiteStore(SQLStore):
         ]
         if in_the_way:
             raise SchemaError(f"the tables in {self.path} are of another shape: {'; '.join(in_the_way)}")
+
+    def _version(self, connection: sqlite3.Connection) -> int:
+        if not connection.execute(*self._named("columns", table=self.names.plain("version"))).fetchall():
+            return 0
+        return int(connection.execute(*self._named("version")).fetchone()[0])
 
     def _index_paths(self, connection: sqlite3.Connection) -> None:
         wanted = {self.names.path_index(path.text): path for path in self.paths}
@@ -189,26 +188,23 @@ class SQLiteStore(SQLStore):
 
     def _expire(self, now: datetime, limit: int) -> int:
         before = isoformat(now)
-        removed, size = 0, _FIRST_SLICE
-        while removed < limit:
-            size = min(size, limit - removed)
-            began = time.perf_counter()
-            count = self._run(self._named("expire", now=before, limit=size))
-            took = time.perf_counter() - began
-            removed += count
-            if count < size:
-                self._expire_groups_and_chords(before)
-                break
-            size = max(1, int(size * min(2.0, _SLICE / max(took, 1e-6))))
-            time.sleep(min(took, _SLICE))
+
+        def expired(name: str, count: int) -> int:
+            return self._run(self._named(name, now=before, limit=count))
+
+        removed = sliced(partial(expired, "expire"), limit)
+        if removed < limit:
+            sliced(partial(expired, "expire_groups"), limit)
+            sliced(partial(self._expire_chords, before), limit)
         return removed
 
-    def _expire_groups_and_chords(self, before: str) -> None:
-        def expire(connection: sqlite3.Connection) -> None:
-            for name in ("expire_groups", "expire_chord_parts", "expire_chords"):
-                connection.execute(*self._named(name, now=before))
+    def _expire_chords(self, before: str, count: int) -> int:
+        def expire(connection: sqlite3.Connection) -> int:
+            (ids,) = connection.execute(*self._named("expired_chords", now=before, limit=count)).fetchone()
+            connection.execute(*self._named("chords_delete_parts", ids=ids))
+            return connection.execute(*self._named("chords_delete", ids=ids)).rowcount
 
-        self._database.transaction(expire)
+        return self._database.transaction(expire)
 
     # -- groups and chords ---------------------------------------------------------------------------------------------
 

@@ -1,3 +1,7 @@
+-- name: version
+-- The numbers of the migrations that ran.
+CREATE TABLE {version} (version INTEGER NOT NULL PRIMARY KEY, applied_at TEXT NOT NULL) STRICT;
+
 -- name: task
 -- One row per task: all that is known about it. Times are ISO 8601 text in UTC, documents are JSON text.
 CREATE TABLE {task} (
@@ -71,6 +75,10 @@ CREATE TABLE {group} (
     expires_at TEXT
 ) STRICT;
 
+-- name: group_expires
+-- Which groups have expired.
+CREATE INDEX {ix_group_expires} ON {group} (expires_at) WHERE expires_at IS NOT NULL;
+
 -- name: chord
 -- Chords whose body has not been sent yet, or was sent lately.
 CREATE TABLE {chord} (
@@ -83,6 +91,10 @@ CREATE TABLE {chord} (
     expires_at TEXT
 ) STRICT;
 
+-- name: chord_expires
+-- Which chords have expired.
+CREATE INDEX {ix_chord_expires} ON {chord} (expires_at) WHERE expires_at IS NOT NULL;
+
 -- name: chord_part
 -- The parts of a chord's header that have finished.
 CREATE TABLE {chord_part} (
@@ -92,3 +104,7 @@ CREATE TABLE {chord_part} (
     payload TEXT,
     PRIMARY KEY (group_id, position, task_id)
 ) STRICT, WITHOUT ROWID;
+
+-- name: applied
+-- This migration has run.
+INSERT INTO {version} (version, applied_at) VALUES (1, strftime('%Y-%m-%dT%H:%M:%fZ'));
