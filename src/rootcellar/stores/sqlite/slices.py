@@ -1,0 +1,31 @@
+"""Clean-up in slices so short that a writer beside it hardly notices."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+#: Seconds that one slice should take; in between, others write for as long.
+SLICE: Final = 0.02
+_FIRST: Final = 50
+
+
+def sliced(remove: Callable[[int], int], limit: int) -> int:
+    """Call `remove` with a number to remove at most, until it finds fewer or `limit` is reached; how many it removed.
+
+    The number follows from how long the slice before took: SQLite has one writer at a time, and batches back to back
+    starve the others.
+    """
+    removed, size = 0, _FIRST
+    while removed < limit:
+        size = min(size, limit - removed)
+        began = time.perf_counter()
+        count = remove(size)
+        took = time.perf_counter() - began
+        removed += count
+        if count < size:
+            break
+        size = max(1, int(size * min(2.0, SLICE / max(took, 1e-6))))
+        time.sleep(min(took, SLICE))
+    return removed
