@@ -14,6 +14,8 @@ from rootcellar.store.url import StoreURL, parse
 
 SUFFIX: Final = ".spool"
 _ALIASES: Final = {"postgres": "postgresql", "mariadb": "mysql"}
+#: The mode bit that lets anybody write.
+_ANYBODY: Final = 0o002
 #: URL parameters that say which tables are meant; all others (time-outs, certificates, keys) are left out.
 _IDENTIFYING: Final = ("table", "schema")
 
@@ -58,30 +60,33 @@ def spool_directory() -> Path:
     gets a directory of his own among the temporary files, which may not survive a restart of the machine.
     """
     state = Path(os.environ.get("XDG_STATE_HOME", ""))
-    return (state if state.is_absolute() else _home_state()) / "rootcellar" / "spool"
-
-
-def _home_state() -> Path:
+    if state.is_absolute():
+        return state / "rootcellar" / "spool"
     with suppress(RuntimeError):  # no home is known
         home = Path.home()
         if os.access(home, os.W_OK):
-            return home / ".local" / "state"
-    owner = os.getuid() if hasattr(os, "getuid") else "user"
-    return Path(tempfile.gettempdir()) / f"rootcellar-{owner}"
+            return home / ".local" / "state" / "rootcellar" / "spool"
+    return Path(tempfile.gettempdir()) / f"rootcellar-spool-{_owner()}"
+
+
+def _owner() -> int:
+    return os.getuid() if hasattr(os, "getuid") else 0
 
 
 def make_directory(directory: Path) -> None:
     """Make the directory, for its owner alone.
 
-    Raises `SpoolUnavailable` when that cannot be done, and when others could put files into it.
+    Raises `SpoolUnavailable` when that cannot be done, and when others could put files into it, for those would go into
+    the store.
     """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = directory.stat()
+        status, parent = directory.stat(), directory.parent.stat()
     except OSError as error:
         raise SpoolUnavailable(f"the spool directory {directory} cannot be made: {error.strerror}") from error
-    strange = hasattr(os, "getuid") and status.st_uid not in {os.getuid(), 0}
-    if strange or status.st_mode & 0o002:
+    if status.st_mode & _ANYBODY:
+        raise SpoolUnavailable(f"the spool directory {directory} is writable by every user; take that right away")
+    if parent.st_mode & _ANYBODY and status.st_uid not in {_owner(), 0}:
         raise SpoolUnavailable(
-            f"the spool directory {directory} is writable by other users; its owner must be the worker's"
+            f"the spool directory {directory} was made by another user; name one with rootcellar_spool"
         )

@@ -11,7 +11,7 @@ from functools import partial
 from logging import getLogger
 from typing import TYPE_CHECKING, Final
 
-from rootcellar.errors import AccessDenied, RootcellarError, SpoolUnavailable, StoreUnavailable
+from rootcellar.errors import AccessDenied, RootcellarError, SchemaError, SpoolUnavailable, StoreUnavailable
 from rootcellar.spool import APPLY, Handler, Spool, apply_handler, pack_records
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ class Delivery:
         """Write partial records; when the store refuses the batch, find the ones it refuses, and give their errors."""
         try:
             self.apply(deltas)
+        except SchemaError as error:
+            return {delta.id: error for delta in deltas}
         except Exception as error:  # noqa: BLE001 - whoever brought the record gets it
             if len(deltas) == 1:
                 return {deltas[0].id: error}
@@ -84,16 +86,12 @@ class Delivery:
         """Have the handler of `kind` do an operation, by the same rules."""
         self._deliver(partial(self._handlers[kind], [payload]), lambda: [(kind, payload)])
 
-    def spool_operation(self, kind: str, payload: bytes) -> None:
-        """Spool an operation without trying it first."""
-        self._spool_or_wait(partial(self._handlers[kind], [payload]), lambda: [(kind, payload)])
-
     def apply_by(self, deltas: Sequence[TaskRecord], deadline: float) -> bool:
         """Write partial records to the store, or by `deadline` (monotonic) to the spool; False if neither took them."""
-        pack = partial(pack_records, deltas)
         try:
-            if self.away or self._failure(partial(self._store.apply, deltas), deadline) is not None:
-                self.spool(pack())
+            late = self.away or time.monotonic() > deadline
+            if late or self._failure(partial(self._store.apply, deltas), deadline) is not None:
+                self.spool(pack_records(deltas))
         except RootcellarError as error:
             self.complain("%d records could go neither to the store nor to the spool: %s", len(deltas), error)
             return False
@@ -200,7 +198,6 @@ class Delivery:
             return False
         self._unreplayed = False
         if not self._replay():
-            self._unreplayed = True
             return False
         with self._lock:
             if self._unreplayed or self._probe is not None:

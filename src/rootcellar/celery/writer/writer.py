@@ -83,15 +83,18 @@ class Writer:
         if not self._started:
             self.start()
         pending = self._behind.take(delta.id)
-        self._commits.write(delta if pending is None else join(pending, delta))
+        if pending is None:
+            self._commits.write(delta)
+            return
+        try:
+            self._commits.write(join(pending, delta))
+        except BaseException:
+            self._behind.add(pending)  # it is not to blame, and it has been accepted
+            raise
 
     def perform(self, kind: str, payload: bytes) -> None:
         """Have the handler of `kind` do an operation now, or spool it, by the same rules as `write`."""
         self._delivery.perform(kind, payload)
-
-    def spool_operation(self, kind: str, payload: bytes) -> None:
-        """Put an operation into the spool, to be replayed by the handler of its kind; blocks as `write` does."""
-        self._delivery.spool_operation(kind, payload)
 
     def pending(self, ids: Iterable[str]) -> dict[str, TaskRecord]:
         """What this process has not yet written of these tasks, in document form; join it to what was fetched."""
@@ -122,8 +125,10 @@ class Writer:
     # -- the background ------------------------------------------------------------------------------------------------
 
     def _write_behind(self, deltas: list[TaskRecord]) -> None:
-        for task_id, error in self._delivery.apply_each(deltas).items():
-            logger.error("the store refused a record written behind, of task %s: %s", task_id, error)
+        refused = self._delivery.apply_each(deltas)
+        if refused:
+            task_id, error = next(iter(refused.items()))
+            logger.error("the store refused %d records, the first of task %s: %s", len(refused), task_id, error)
 
     def _overflow(self, deltas: list[TaskRecord]) -> None:
         """The store hangs and memory is bounded: to the spool, or to nowhere; final states never come this way."""
