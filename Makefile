@@ -55,7 +55,7 @@ bench: $(DEV) ## measure against stock Celery and the bare drivers, on durable s
 
 .PHONY: docs
 docs: $(DEV) ## build the documentation into site/, strictly
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/zensical build --clean --strict
 
 .PHONY: servers
 servers: $(DEV) ## start the servers of the tests, print their URLs, stop them on Ctrl-C
@@ -63,7 +63,7 @@ servers: $(DEV) ## start the servers of the tests, print their URLs, stop them o
 
 .PHONY: clean
 clean: ## remove what was built and measured; keep the environment
-	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist site .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: distclean
