@@ -26,6 +26,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -508,6 +509,7 @@ def _text_matches(op: Op, value: str, operand: str) -> bool:
     return pattern_regex(operand).fullmatch(value) is not None
 
 
+@lru_cache(maxsize=256)
 def pattern_regex(pattern: str) -> re.Pattern[str]:
     """The regular expression of a MATCHES pattern."""
     first, *others = ("".join("." if char == "?" else re.escape(char) for char in run) for run in pattern.split("*"))

@@ -112,8 +112,11 @@ def choices(scanner: Scanner, clock: Clock, target: Target, operator: str, value
 def any_of(target: Target, nodes: list[Node]) -> Node:
     """True where any of `nodes`, each about `target`, is; equalities among them make one condition."""
     values = tuple(node.value for node in nodes if _is_equality(node))
-    equal = [target.condition(Op.IN, values)] if values else []
-    return Or((*equal, *(node for node in nodes if not _is_equality(node))))
+    others = tuple(node for node in nodes if not _is_equality(node))
+    if not values:
+        return others[0] if len(others) == 1 else Or(others)
+    equal = Condition(target.field, Op.IN, values, target.path)
+    return Or((equal, *others)) if others else equal
 
 
 def _negated(target: Target, nodes: list[Node]) -> Node:

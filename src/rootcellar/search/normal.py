@@ -56,18 +56,20 @@ def _joined(kind: type[And | Or], nodes: tuple[Node, ...], *, absorbing: Node) -
 
 
 def _condition(condition: Condition) -> Node:
-    values = _values(condition)
-    if condition.field in MAPPINGS and not condition.path and condition.op is not Op.EXISTS:
-        values = tuple(value for value in values if value is None)
-        if not values:
-            return EVERYTHING if condition.op is Op.NE else NOTHING
-    if condition.op is Op.EXISTS:
+    op = condition.op
+    if op is Op.EXISTS:
         return msgspec.structs.replace(condition, value=None)
-    if condition.op is Op.IN and len(values) > 1:
-        return msgspec.structs.replace(condition, value=values)
-    return msgspec.structs.replace(condition, op=Op.EQ if condition.op is Op.IN else condition.op, value=values[0])
+    values = _values(condition)
+    if not values:
+        return EVERYTHING if op is Op.NE else NOTHING
+    if op is Op.IN and len(values) > 1:
+        return msgspec.structs.replace(condition, value=tuple(values))
+    return msgspec.structs.replace(condition, op=Op.EQ if op is Op.IN else op, value=values[0])
 
 
-def _values(condition: Condition) -> tuple[Any, ...]:
+def _values(condition: Condition) -> list[Any]:
+    """The operands that the condition can hold for."""
     values = condition.value if condition.op is Op.IN else (condition.value,)
-    return tuple(value.astimezone(UTC) if isinstance(value, datetime) else value for value in values)
+    if condition.field in MAPPINGS and not condition.path:
+        return [None for value in values if value is None]
+    return [value.astimezone(UTC) if isinstance(value, datetime) else value for value in values]

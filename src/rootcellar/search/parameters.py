@@ -40,7 +40,8 @@ def from_params(params: Parameters, *, now: datetime | None = None, tz: tzinfo |
 
 
 def _pairs(params: Parameters) -> Iterable[tuple[str, str]]:
-    for name, values in params.items() if isinstance(params, Mapping) else params:
+    items = params.items() if isinstance(params, Mapping) else params
+    for name, values in items:
         for value in (values,) if isinstance(values, str) else values:
             yield name, value
 

@@ -71,7 +71,7 @@ class Parser:
         while self._keyword() == "OR":
             self._scanner.take(_KEYWORD)
             nodes.append(self._all(depth))
-        return Or(tuple(nodes))
+        return nodes[0] if len(nodes) == 1 else Or(tuple(nodes))
 
     def _all(self, depth: int) -> Node:
         nodes = [self._term(depth)]
@@ -79,7 +79,7 @@ class Parser:
             if self._keyword() == "AND":
                 self._scanner.take(_KEYWORD)
             nodes.append(self._term(depth))
-        return And(tuple(nodes))
+        return nodes[0] if len(nodes) == 1 else And(tuple(nodes))
 
     def _keyword(self) -> str:
         match = _KEYWORD.match(self._scanner.text, self._scanner.position)
@@ -146,7 +146,9 @@ class Parser:
         word = scanner.word()
         self._expect_word(word, start)
         if len(path) > 1 and path[0] in FIELD_KINDS and end == scanner.position:
-            raise scanner.error(f"an operator is missing, as in {word}:* or {word}:value", start, end)
+            raise scanner.error(
+                "an operator is missing behind this, as in metadata.user:* or metadata.user:42", start, end
+            )
         with scanner.located(start, scanner.position):
             return _word(word, quoted=False)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
@@ -65,7 +65,7 @@ class Scanner:
         return PlacedError(f"{message}\n{_pointer(self.text, start, start + 1 if end is None else end)}")
 
     @contextmanager
-    def located(self, start: int, end: int) -> Iterator[None]:
+    def located(self, start: int, end: int) -> Generator[None]:
         """Whatever means nothing in the block is pointed at in ``text[start:end]``."""
         try:
             yield
