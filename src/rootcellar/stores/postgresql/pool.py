@@ -5,18 +5,21 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 from rootcellar.errors import StoreUnavailable
 from rootcellar.stores.postgresql.session import Session
+
+R = TypeVar("R")
+Work = Callable[[Session], R]
 
 #: Seconds that a caller waits for a session while all are in use.
 PATIENCE: Final = 30.0
 #: Seconds after which a session is replaced, so that load spreads again after a failover.
 LIFETIME: Final = 3600.0
 
+#: What forks left behind; kept for ever, so that nobody closes the parent's connections.
 _inherited: Final[list[object]] = []
 
 
@@ -29,65 +32,87 @@ class Pool:
     def __init__(self, connect: Callable[[], Session], size: int) -> None:
         self._connect = connect
         self._size = size
-        self._free = threading.Semaphore(size)
-        self._idle: deque[tuple[Session, float]] = deque()
+        # Appending and popping are atomic; only who finds nothing takes the lock.
+        self._idle: deque[Session] = deque()
+        self._changed = threading.Condition()
+        self._open = 0
+        self._waiting = 0
 
-    @contextmanager
-    def session(self) -> Iterator[Session]:
-        """A session for the length of the block. Raises `StoreUnavailable` when none becomes free in time."""
-        if not self._free.acquire(timeout=PATIENCE):
-            raise StoreUnavailable(f"all {self._size} connections to PostgreSQL were in use for {PATIENCE:.0f} s")
-        try:
-            session, born = self._pop() or (self._connect(), time.monotonic())
-            with self._lent(session, born):
-                yield session
-        finally:
-            self._free.release()
+    def use(self, work: Work[R]) -> R:
+        """Do `work` with a session. Raises `StoreUnavailable` when none becomes free in time."""
+        return self._lend(self._pop() or self._made(), work)
 
-    @contextmanager
-    def idle_session(self) -> Iterator[Session | None]:
-        """An open session that nobody uses now, for the length of the block; None when there is none."""
-        if not self._free.acquire(blocking=False):
-            yield None
-            return
-        try:
-            found = self._pop()
-            if found is None:
-                yield None
-                return
-            with self._lent(*found):
-                yield found[0]
-        finally:
-            self._free.release()
+    def use_idle(self, work: Work[object]) -> bool:
+        """Do `work` if there is an open session that nobody uses now; whether there was."""
+        session = self._pop()
+        if session is None:
+            return False
+        self._lend(session, work)
+        return True
 
     def clear(self) -> None:
         """Close the sessions that nobody uses."""
-        while found := self._pop():
-            found[0].close()
+        while session := self._pop():
+            self._discard(session)
 
     def abandon(self) -> None:
-        """After a fork, in the child: keep the parent's connections from being used, and from being closed."""
+        """After a fork, in the child: never use nor close the parent's sessions. The pool is not used afterwards."""
         _inherited.append(self._idle)
-        self._idle = deque()
 
-    def _pop(self) -> tuple[Session, float] | None:
+    def _lend(self, session: Session, work: Work[R]) -> R:
+        try:
+            result = work(session)
+        except BaseException:
+            # Its state is unknown. And where one connection broke, the others are likely to have.
+            broken = session.broken
+            self._discard(session)
+            if broken:
+                self.clear()
+            raise
+        if time.monotonic() - session.born > LIFETIME:
+            self._discard(session)
+        else:
+            self._give(session)
+        return result
+
+    def _pop(self) -> Session | None:
         try:
             return self._idle.pop()
         except IndexError:
             return None
 
-    @contextmanager
-    def _lent(self, session: Session, born: float) -> Iterator[None]:
+    def _give(self, session: Session) -> None:
+        self._idle.append(session)
+        # Who waits counts itself first and looks for a session then, so one of the two sees the other.
+        if self._waiting:
+            with self._changed:
+                self._changed.notify()
+
+    def _made(self) -> Session:
+        """A new session, or, where there are as many as may be, the next that is given back."""
+        with self._changed:
+            self._waiting += 1
+            try:
+                self._changed.wait_for(lambda: self._idle or self._open < self._size, PATIENCE)
+                session = self._pop()
+                if session is not None:
+                    return session
+                if self._open >= self._size:
+                    raise StoreUnavailable(f"all {self._size} connections to PostgreSQL are in use")
+                self._open += 1
+            finally:
+                self._waiting -= 1
         try:
-            yield
+            return self._connect()
         except BaseException:
-            # Its state is unknown. And where one connection broke, the others are likely to have.
-            broken = session.broken
-            session.close()
-            if broken:
-                self.clear()
+            self._closed()
             raise
-        if time.monotonic() - born < LIFETIME:
-            self._idle.append((session, born))
-        else:
-            session.close()
+
+    def _discard(self, session: Session) -> None:
+        session.close()
+        self._closed()
+
+    def _closed(self) -> None:
+        with self._changed:
+            self._open -= 1
+            self._changed.notify()

@@ -29,7 +29,7 @@ from rootcellar.stores.postgresql.session import Prepared, Session
 logger = getLogger(__name__)
 
 #: The least seconds between two announcements of one process.
-GAP: Final = 0.003
+GAP: Final = 0.001
 #: A payload has less than 8,000 bytes.
 _PAYLOAD_BYTES: Final = 7900
 #: In place of ids: too many, or too long ones, to name.
@@ -97,11 +97,7 @@ class Announcer:
         if not self._sending.acquire(blocking=False):
             return False
         try:
-            with self._pool.idle_session() as session:
-                if session is None:
-                    return False
-                self._post(session)
-                return True
+            return self._pool.use_idle(self._post)
         except (psycopg.Error, StoreError) as error:
             _report(error)
             return True
@@ -110,8 +106,7 @@ class Announcer:
 
     def _send_pending(self) -> None:
         try:
-            with self._pool.session() as session:
-                self._post(session)
+            self._pool.use(self._post)
         except (psycopg.Error, StoreError) as error:
             self._pending.clear()
             _report(error)

@@ -7,6 +7,7 @@ anew at each execution. Waiting is psycopg's (`Connection.wait`), so signals, ge
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -76,6 +77,7 @@ class Session:
         self._pgconn = self.connection.pgconn
         self._prepared: set[bytes] = set()
         self._owed = False
+        self.born = time.monotonic()
         self.pooled = not self._greet(address.synchronous_commit)
 
     def _greet(self, synchronous_commit: str | None) -> bool:

@@ -86,6 +86,7 @@ class PostgreSQLStore(SQLStore):
         self._channel = channel_name(self.names)
         self._prepared = {name: Prepared(sql) for name, sql in self._queries.items()}
         self._prepared["fetch"] = Prepared(record_json(self._queries["fetch"]))
+        self._prepared["merge_plainly"] = Prepared(merge_sql(self.names.task, plainly=True))
         self._prepared["merge"] = Prepared(merge_sql(self.names.task))
         self._begin()
 
@@ -106,12 +107,10 @@ class PostgreSQLStore(SQLStore):
         """Do `work`, one statement, again where it lost to another transaction."""
         for attempt in range(1, _TRIES):
             try:
-                with self._pool.session() as session:
-                    return work(session)
+                return self._pool.use(work)
             except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
                 time.sleep(random.uniform(0, 0.01) * attempt)  # noqa: S311 - spreads rivals, keeps no secret
-        with self._pool.session() as session:
-            return work(session)
+        return self._pool.use(work)
 
     def _execute(self, name: str, *values: Any) -> PGresult:
         """Run one of the prepared statements."""
@@ -135,8 +134,7 @@ class PostgreSQLStore(SQLStore):
     # -- schema --------------------------------------------------------------------------------------------------------
 
     def _setup(self) -> None:
-        with self._pool.session() as session:
-            Schema(self, session).setup()
+        self._pool.use(lambda session: Schema(self, session).setup())
 
     def schema_sql(self) -> str:
         """See `SQLStore.schema_sql`."""
@@ -149,11 +147,7 @@ class PostgreSQLStore(SQLStore):
 
     def drift(self) -> list[str]:
         """See `SQLStore.drift`."""
-        return self._call(self._drift)
-
-    def _drift(self) -> list[str]:
-        with self._pool.session() as session:
-            return Schema(self, session).drift()
+        return self._call(self._pool.use, lambda session: Schema(self, session).drift())
 
     def server_time(self) -> datetime:
         """See `SQLStore.server_time`."""
@@ -162,26 +156,25 @@ class PostgreSQLStore(SQLStore):
 
     def describe(self) -> dict[str, Any]:
         """The server's version, how durable a write is, and whether waiting is pushed."""
-        return self._call(self._description)
+        return self._call(self._pool.use, self._description)
 
-    def _description(self) -> dict[str, Any]:
-        with self._pool.session() as session:
-            ((version, commit, fsync, full_pages, database, encoding, standby),) = read_rows(
-                session.query(self._queries["settings"])
-            )
-            return {
-                "engine": "PostgreSQL",
-                "version": version,
-                "database": database,
-                "encoding": encoding,
-                "standby": standby,
-                "pooler": session.pooled,
-                "push": not session.pooled,
-                "synchronous_commit": commit,
-                "fsync": fsync,
-                "full_page_writes": full_pages,
-                "durable": fsync == "on" and commit != "off",
-            }
+    def _description(self, session: Session) -> dict[str, Any]:
+        ((version, commit, fsync, full_pages, database, encoding, standby),) = read_rows(
+            session.query(self._queries["settings"])
+        )
+        return {
+            "engine": "PostgreSQL",
+            "version": version,
+            "database": database,
+            "encoding": encoding,
+            "standby": standby,
+            "pooler": session.pooled,
+            "push": not session.pooled,
+            "synchronous_commit": commit,
+            "fsync": fsync,
+            "full_page_writes": full_pages,
+            "durable": fsync == "on" and commit != "off",
+        }
 
     # -- records -------------------------------------------------------------------------------------------------------
 
@@ -196,7 +189,8 @@ class PostgreSQLStore(SQLStore):
             return
         if len(payload) > _MESSAGE_BYTES:
             raise ValueTooLarge(f"task {deltas[0].id!r} has {len(payload):,} bytes; PostgreSQL takes at most 1 GB")
-        self._execute("merge", payload)
+        if self._changed("merge_plainly", payload) < len(deltas):
+            self._execute("merge", payload)
 
     def _fetch(self, ids: list[str]) -> list[TaskRecord]:
         statement, parameters = self._prepared["fetch"], [text_array(ids)]
