@@ -1,0 +1,88 @@
+"""The driver's errors in our tree: the one place that knows their numbers.
+
+The numbers are those of the MySQL and MariaDB reference manuals ("Server Error Message Reference", "MariaDB Error
+Codes").
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pymysql
+
+from rootcellar.errors import (
+    AccessDenied,
+    InvalidInput,
+    MissingDriver,
+    RootcellarError,
+    SchemaError,
+    StoreError,
+    StoreUnavailable,
+    ValueTooLarge,
+)
+
+DEADLOCK: Final = 1213
+LOCK_WAIT_TIMEOUT: Final = 1205
+NO_SUCH_TABLE: Final = 1146
+
+#: The statement was rolled back and may simply be tried again.
+TRY_AGAIN: Final = frozenset({DEADLOCK, LOCK_WAIT_TIMEOUT})
+#: Wrong password, no right to a database, table, column or routine, account locked or expired, host not allowed.
+_DENIED: Final = frozenset({1044, 1045, 1130, 1142, 1143, 1227, 1370, 1410, 1419, 1698, 1820, 1862, 3118, 3159, 3878, 4151})
+#: Not there, not reachable, too many connections, shutting down, connection lost or killed, disk full, read only.
+_UNAVAILABLE: Final = frozenset(
+    {
+        0, 1021, 1040, 1041, 1053, 1077, 1078, 1080, 1105, 1114, 1152, 1158, 1159, 1160, 1161, 1184, 1203, 1226, 1317, 1927,
+        1969, 2002, 2003, 2005, 2006, 2013, 2014, 2055, 3024, 3032, 3169, 4031, *TRY_AGAIN,
+    }
+)  # fmt: skip
+_READ_ONLY: Final = frozenset({1036, 1223, 1290, 1792, 1836, 3100})
+_SCHEMA: Final = frozenset({1049, 1050, 1051, 1054, 1060, 1061, 1136, 1146, 1305, 1364, 1932})
+_TOO_LONG: Final = frozenset({1301, 1406, 3157, 4040})
+_PACKET: Final = frozenset({1153})
+_REDO_LOG: Final = frozenset({1118})
+_STATEMENT_LOG: Final = 1665
+
+
+def number_of(error: Exception) -> int:
+    """The server's or client's number of an error; 0 for one without."""
+    first = error.args[0] if error.args else 0
+    return first if isinstance(first, int) else 0
+
+
+def translated(error: Exception) -> RootcellarError | None:
+    """The error of our tree for one of the driver's; None for one that is not the driver's."""
+    if isinstance(error, RuntimeError) and "cryptography" in str(error):
+        return MissingDriver("MySQL", "cryptography", "mysql")
+    if not isinstance(error, pymysql.MySQLError):
+        return None
+    number, message = number_of(error), _message(error)
+    if number in _DENIED:
+        return AccessDenied(f"the server refused: {message}")
+    if number in _READ_ONLY:
+        return StoreUnavailable(f"the server takes no writes now: {message}")
+    if number in _UNAVAILABLE:
+        return StoreUnavailable(f"the server cannot be used now: {message}")
+    return _of_statement(number, message)
+
+
+def _of_statement(number: int, message: str) -> RootcellarError:
+    if number in _SCHEMA:
+        return SchemaError(f"the tables are not what this version needs: {message}; run setup, or see `rootcellar doctor`")
+    if number in _TOO_LONG:
+        return ValueTooLarge(f"a value does not fit: {message}")
+    if number in _PACKET:
+        return ValueTooLarge(f"a record is larger than the server's max_allowed_packet: {message}")
+    if number in _REDO_LOG:
+        return ValueTooLarge(f"a record is larger than the server's redo log lets it be: {message}")
+    if number == _STATEMENT_LOG:
+        return StoreError("the server's binlog_format is STATEMENT, which READ COMMITTED does not go with; set it to ROW")
+    if number in {1264, 1366}:
+        return InvalidInput(f"a value is none for its column: {message}")
+    return StoreError(f"the server reports: {message}")
+
+
+def _message(error: Exception) -> str:
+    words = [str(arg) for arg in error.args[1:] if arg]
+    number = number_of(error)
+    return f"{' '.join(words) or type(error).__name__}" + (f" ({number})" if number else "")
