@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import weakref
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -85,7 +84,7 @@ class SQLiteStore(SQLStore):
             furnish=self._migrate if in_memory else None,
         )
         self._merge = merge_sql(self.names.task)
-        self._watchers: weakref.WeakSet[SQLiteWatcher | MemoryWatcher] = weakref.WeakSet()
+        self._watchers: set[MemoryWatcher] = set()
 
     def _rows(self, statement: Statement) -> list[Sequence[Any]]:
         return self._database.rows(*statement)
@@ -255,11 +254,12 @@ class SQLiteStore(SQLStore):
     # -- waiting, closing ----------------------------------------------------------------------------------------------
 
     def _announce(self, ids: list[str]) -> None:
-        for watcher in list(self._watchers):
+        for watcher in self._watchers.copy():
             watcher.announce(ids)
 
     def _watcher(self) -> Watcher:
-        watcher = MemoryWatcher() if self._database.in_memory else SQLiteWatcher(self._database.connect)
+        forget = self._watchers.discard
+        watcher = MemoryWatcher(forget) if self._database.in_memory else SQLiteWatcher(forget, self._database.connect)
         self._watchers.add(watcher)
         return watcher
 
@@ -270,7 +270,7 @@ class SQLiteStore(SQLStore):
         self._database.abandon()
         for watcher in self._watchers:
             watcher.abandon()
-        self._watchers = weakref.WeakSet()
+        self._watchers = set()
 
     def _translate(self, error: Exception) -> RootcellarError | None:
         return translated(error, self.path)

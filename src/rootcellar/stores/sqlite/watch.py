@@ -12,12 +12,11 @@ from rootcellar.stores.sqlite.connections import leak
 
 
 class MemoryWatcher(Watcher):
-    """Told by the store itself: nobody else can change a database in memory."""
+    """Told by the store itself: nobody else can change a database in memory. `forget` is called when it closes."""
 
-    first_interval = last_interval = 0.5
-
-    def __init__(self) -> None:
+    def __init__(self, forget: Callable[[MemoryWatcher], None]) -> None:
         super().__init__()
+        self._forget = forget
         self._lock = threading.Lock()
         self._announced: set[str] = set()
 
@@ -27,13 +26,17 @@ class MemoryWatcher(Watcher):
             self._announced.update(ids)
         self._woken.set()
 
-    def abandon(self) -> None:
-        """After a fork, in the child."""
-
     def wait(self, timeout: float) -> frozenset[str] | None:
         """See `Watcher.wait`."""
         self._woken.wait(timeout)
         return self._taken()
+
+    def close(self) -> None:
+        """See `Watcher.close`."""
+        self._forget(self)
+
+    def abandon(self) -> None:
+        """After a fork, in the child: hold nothing of the parent's."""
 
     def _taken(self) -> frozenset[str]:
         with self._lock:
@@ -53,8 +56,8 @@ class SQLiteWatcher(MemoryWatcher):
     last_interval = 0.015
     growth = 1.01
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
-        super().__init__()
+    def __init__(self, forget: Callable[[MemoryWatcher], None], connect: Callable[[], sqlite3.Connection]) -> None:
+        super().__init__(forget)
         self._connection = connect()
         self._version = self._data_version()
 
@@ -76,10 +79,11 @@ class SQLiteWatcher(MemoryWatcher):
 
     def close(self) -> None:
         """Close the connection."""
+        super().close()
         self._connection.close()
 
     def abandon(self) -> None:
-        """After a fork, in the child: the connection is the parent's."""
+        """The connection stays the parent's."""
         leak(self._connection)
 
     def _data_version(self) -> int:
