@@ -21,8 +21,8 @@ from rootcellar.query import suggest
 
 PREFIX: Final = "rootcellar_"
 
-#: Seconds, above or equal to zero.
-_Seconds = Annotated[float, Meta(ge=0)]
+#: Seconds, above zero.
+_Seconds = Annotated[float, Meta(gt=0)]
 _Pattern = Annotated[str, Meta(min_length=1)]
 _Names = list[_Pattern]
 
