@@ -1,12 +1,10 @@
-"""The store keeps the contract on MariaDB."""
+"""MariaDB keeps the contract."""
 
 from __future__ import annotations
 
 import pytest
 
 from rootcellar.testing import StoreConformance
-
-pytestmark = [pytest.mark.server, pytest.mark.store("mariadb")]
 
 
 @pytest.fixture(scope="module")
@@ -15,4 +13,4 @@ def store_url(mariadb_module_url: str) -> str:
 
 
 class TestMariaDB(StoreConformance):
-    """The MySQL store on MariaDB."""
+    """MariaDB through its own driver."""

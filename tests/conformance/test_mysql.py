@@ -1,12 +1,10 @@
-"""The store keeps the contract on MySQL."""
+"""MySQL keeps the contract."""
 
 from __future__ import annotations
 
 import pytest
 
 from rootcellar.testing import StoreConformance
-
-pytestmark = [pytest.mark.server, pytest.mark.store("mysql")]
 
 
 @pytest.fixture(scope="module")
@@ -15,4 +13,4 @@ def store_url(mysql_module_url: str) -> str:
 
 
 class TestMySQL(StoreConformance):
-    """The MySQL store on MySQL."""
+    """MySQL through its own driver."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from copy import deepcopy
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -48,15 +49,16 @@ class MemoryStore(Store):
         with self._lock:
             for delta in deltas:
                 stored = self._records.get(delta.id)
-                self._records[delta.id] = delta if stored is None else join(stored, delta)
+                # What is kept here shares nothing with what callers hold.
+                self._records[delta.id] = deepcopy(delta) if stored is None else join(stored, deepcopy(delta))
 
     def _fetch(self, ids: list[str]) -> list[TaskRecord]:
         with self._lock:
-            return [self._records[task_id] for task_id in ids if task_id in self._records]
+            return [deepcopy(self._records[task_id]) for task_id in ids if task_id in self._records]
 
     def _find(self, query: Query) -> list[TaskRecord]:
         with self._lock:
-            return evaluate(query, self._records.values())
+            return deepcopy(evaluate(query, self._records.values()))
 
     def _count(self, where: Node) -> int:
         with self._lock:

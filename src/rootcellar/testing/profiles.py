@@ -1,0 +1,42 @@
+"""How hard the random tests try.
+
+The environment variable ``ROOTCELLAR_HYPOTHESIS_PROFILE`` names a profile:
+
+=========  ==========================================================================================================
+quick      a handful of examples, the same ones on every run
+ci         the default: half a minute or so against an SQL store, the same examples on every run
+deep       twenty times as many, different ones on every run, and those that failed again first
+=========  ==========================================================================================================
+
+A test that fails prints the blob that repeats the example.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from hypothesis import HealthCheck, Phase, settings
+
+VARIABLE: Final = "ROOTCELLAR_HYPOTHESIS_PROFILE"
+#: Profile -> how many times the examples of the profile ci, and whether they differ between runs.
+_PROFILES: Final = {"quick": (0.2, False), "ci": (1.0, False), "deep": (20.0, True)}
+
+
+def budget(examples: int, *, steps: int = 20) -> settings:
+    """Settings for a test that should see `examples` examples, of `steps` steps each, in the profile ci."""
+    name = os.environ.get(VARIABLE, "ci")
+    if name not in _PROFILES:
+        raise ValueError(f"{VARIABLE} must be one of {', '.join(_PROFILES)}, not {name!r}")
+    factor, differing = _PROFILES[name]
+    return settings(
+        max_examples=max(2, round(examples * factor)),
+        stateful_step_count=steps,
+        derandomize=not differing,
+        deadline=None,
+        print_blob=True,
+        # A test of the suite runs in many classes with one store for all examples, which it empties for each.
+        suppress_health_check=list(HealthCheck),
+        # Explaining a failure runs it many more times, which takes long against a server.
+        phases=[phase for phase in Phase if phase is not Phase.explain],
+    )
