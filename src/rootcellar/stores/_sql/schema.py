@@ -1,7 +1,7 @@
 """Versioned tables: migrations as SQL files, what a DBA would run, and drift.
 
 The migrations of an engine are the files ``migrations/NNNN_title.sql`` of its package, each a sequence of named
-statements (see `queries`). The table ``<table>_schema``, which the first one makes, holds the numbers of those that ran;
+statements (see `queries`). The table ``<table>_schema``, made by the first one, holds the numbers of those that ran:
 the last statement of each adds its own.
 """
 

@@ -17,6 +17,8 @@ from rootcellar.stores._sql.dialect import Bindings, Dialect
 SELECTED: Final = ", ".join(COLUMN_NAMES)
 #: Sort fields that every record has.
 _ALWAYS_SET: Final = frozenset({"id", "state", "attempt"})
+#: Of records that have the one, the other is the same, and it has an index.
+_SAME: Final = {"finished_at": "updated_at"}
 _BOUNDS: Final = frozenset({Op.LT, Op.LE, Op.GT, Op.GE, Op.EQ})
 
 
@@ -25,6 +27,14 @@ class Statement(NamedTuple):
 
     sql: str
     parameters: dict[str, Any]
+
+
+class _Term(NamedTuple):
+    """One term of an order, as SQL."""
+
+    column: str
+    descending: bool
+    nullable: bool
 
 
 class Statements:
@@ -55,44 +65,26 @@ class Statements:
     ) -> Statement:
         bind = Bindings(self._dialect)
         conditions = Conditions(self._dialect, bind)
-        first = query.order[0]
-        column = conditions.expression(first.field)
+        first = query.order[0].field
+        terms = [
+            _Term(conditions.expression(term.field), term.descending, term.field not in _ALWAYS_SET) for term in order
+        ]
         clauses = [conditions.where(query.where)]
-        terms = [self._term(conditions, term) for term in order]
         if missing:
-            clauses.append(f"{column} IS NULL")
-        elif first.field not in _ALWAYS_SET:
-            clauses.append(f"{column} IS NOT NULL")
-            terms[0] = f"{column} {_direction(first)}"
+            clauses.append(f"{conditions.expression(first)} IS NULL")
+        elif terms[0].nullable:
+            clauses.append(f"{terms[0].column} IS NOT NULL")
+            terms[0] = _Term(_SAME.get(first, terms[0].column), terms[0].descending, nullable=False)
         if after is not None:
-            clauses.append(self._behind(conditions, bind, order, after, missing=missing))
-        sql = f"SELECT {SELECTED} FROM {self._task} WHERE {' AND '.join(clauses)} ORDER BY {', '.join(terms)}"  # noqa: S608
+            clauses.append(_behind(bind, terms, after))
+        sorting = ", ".join(map(self._sorting, terms))
+        sql = f"SELECT {SELECTED} FROM {self._task} WHERE {' AND '.join(clauses)} ORDER BY {sorting}"  # noqa: S608
         return Statement(f"{sql} LIMIT {query.limit}", bind.values)
 
-    def _term(self, conditions: Conditions, term: Order) -> str:
-        column = conditions.expression(term.field)
-        if term.field in _ALWAYS_SET:
-            return f"{column} {_direction(term)}"
-        return self._dialect.order_term(column, descending=term.descending)
-
-    def _behind(
-        self, conditions: Conditions, bind: Bindings, order: Sequence[Order], after: Sequence[Scalar], *, missing: bool
-    ) -> str:
-        """True of the rows that come behind the sort values `after`; the first is never null unless `missing`."""
-        clause = FALSE
-        for position in reversed(range(len(order))):
-            term, value = order[position], after[position]
-            column = conditions.expression(term.field)
-            if value is None:
-                clause = f"({column} IS NULL AND {clause})"
-                continue
-            place, sign = bind(value), "<" if term.descending else ">"
-            behind = f"{column} {sign} {place}"
-            if (position or missing) and term.field not in _ALWAYS_SET:
-                clause = f"({behind} OR {column} IS NULL OR ({column} = {place} AND {clause}))"
-            else:
-                clause = f"({column} {sign}= {place} AND ({behind} OR {clause}))"
-        return clause
+    def _sorting(self, term: _Term) -> str:
+        if term.nullable:
+            return self._dialect.order_term(term.column, descending=term.descending)
+        return f"{term.column} {'DESC' if term.descending else 'ASC'}"
 
     def count(self, where: Node) -> Statement:
         """One row, one column: how many."""
@@ -151,8 +143,20 @@ def _seconds(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def _direction(term: Order) -> str:
-    return "DESC" if term.descending else "ASC"
+def _behind(bind: Bindings, terms: Sequence[_Term], after: Sequence[Scalar]) -> str:
+    """True of the rows that come behind the sort values `after`."""
+    clause = FALSE
+    for term, value in reversed(list(zip(terms, after, strict=True))):
+        if value is None:
+            clause = f"({term.column} IS NULL AND {clause})"
+            continue
+        place, sign = bind(value), "<" if term.descending else ">"
+        behind = f"{term.column} {sign} {place}"
+        if term.nullable:
+            clause = f"({behind} OR {term.column} IS NULL OR ({term.column} = {place} AND {clause}))"
+        else:
+            clause = f"({term.column} {sign}= {place} AND ({behind} OR {clause}))"
+    return clause
 
 
 def _requires(where: Node, field: str) -> bool:
