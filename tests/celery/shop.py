@@ -151,7 +151,7 @@ def silent_failure() -> None:
     raise OutOfStock("tea", 1)
 
 
-@app.task(soft_time_limit=60, time_limit=1)
+@app.task(time_limit=1)
 def too_long() -> None:
     time.sleep(30)
 

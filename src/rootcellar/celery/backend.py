@@ -31,6 +31,7 @@ from rootcellar.celery.writer import Writer
 from rootcellar.errors import CodecError, StoreUnavailable, ValueTooLarge
 from rootcellar.record import TaskRecord, join
 from rootcellar.settings import Settings
+from rootcellar.spool import open_spool
 from rootcellar.store.registry import open_url
 from rootcellar.store.url import redact
 
@@ -98,7 +99,13 @@ class RootcellarBackend(ChordMixin, AsyncBackendMixin, Backend):
     def writer(self) -> Writer:
         """What writes to the store: behind, at once, or to the spool while the store is away."""
         handlers = {"chord": self.replay_chord_parts, "chord_close": self.replay_chord_closes}
-        return Writer(self.store, self.settings, Writer.open_spool(self.store, self.settings), handlers=handlers)
+        return Writer(
+            self.store,
+            self.settings,
+            open_spool(self.store.url, self.settings),
+            handlers=handlers,
+            replays=capture.in_worker(),
+        )
 
     def flush(self) -> None:
         """Write out what is held back; what the store does not take in time goes to the spool."""

@@ -194,6 +194,34 @@ def on_postrun(
         backend.run_ended(sender, task_id, state, retval)
 
 
+class _Process:
+    """What kind of process this is; the children of a worker's pool inherit it."""
+
+    worker = False
+
+
+def in_worker() -> bool:
+    """Whether this process is a worker, or one of a worker's pool."""
+    return _Process.worker
+
+
+@signals.worker_init.connect(weak=False)
+def on_worker_init(**_: Any) -> None:
+    """This process becomes a worker, before its pool starts."""
+    _Process.worker = True
+
+
+@signals.worker_ready.connect(weak=False)
+@_never_raises
+def on_worker_ready(sender: Any = None, **_: Any) -> None:
+    """Begin to replay what an earlier worker of this host left in the spool."""
+    from rootcellar.celery.app import backend_of  # noqa: PLC0415 - the backend imports this module
+
+    backend = backend_of(sender.app)
+    if backend is not None:
+        backend.writer.start()
+
+
 @signals.worker_process_shutdown.connect(weak=False)
 @signals.worker_shutdown.connect(weak=False)
 @_never_raises

@@ -16,7 +16,6 @@ from typing import Any, Final
 import msgspec
 
 from rootcellar import codec
-from rootcellar.errors import CodecError
 from rootcellar.record import Change, Request, TaskRecord, Transition, generation_of, isoformat
 
 #: The message header that carries what the publisher knows.
@@ -162,40 +161,19 @@ def _request(
 
 
 def add_arguments(request: Request, args: Any, kwargs: Any) -> None:
-    """Put a task's arguments into `request`; one that the codec cannot store is kept as its repr."""
+    """Put a task's arguments into `request`; what the codec cannot store is kept as its repr, marked."""
     if isinstance(args, Sequence) and not isinstance(args, str | bytes):
-        request.args, request.args_types = _arguments(list(args))
+        request.args, request.args_types = codec.encode(list(args), lenient=True)
     if isinstance(kwargs, Mapping):
-        request.kwargs, request.kwargs_types = _arguments(dict(kwargs))
-
-
-def _arguments(values: list[Any] | dict[Any, Any]) -> tuple[Any, dict[str, str] | None]:
-    try:
-        return codec.encode(values)
-    except CodecError:
-        if isinstance(values, list):
-            return codec.encode([_storable(value) for value in values])
-        return codec.encode({str(key): _storable(value) for key, value in values.items()})
-
-
-def _storable(value: Any) -> Any:
-    try:
-        codec.encode(value)
-    except CodecError:
-        return repr(value)[:1000]
-    return value
+        request.kwargs, request.kwargs_types = codec.encode(dict(kwargs), lenient=True)
 
 
 def stamps_of(stamps: Any) -> dict[str, Any] | None:
-    """A request's stamps as a document; None when there are none or they cannot be stored."""
+    """A request's stamps as a document; None when there are none. What the codec cannot store is kept as its repr."""
     if not isinstance(stamps, dict) or not stamps:
         return None
-    document, types = _arguments(stamps)
-    return (
-        document
-        if isinstance(document, dict) and not types
-        else {str(key): repr(value) for key, value in stamps.items()}
-    )
+    document: dict[str, Any] = codec.encode({str(key): value for key, value in stamps.items()}, lenient=True).document
+    return document
 
 
 def parse_time(value: Any) -> datetime | None:
