@@ -23,6 +23,7 @@ _INT64: Final = range(-(2**63), 2**63)
 #: No later than `updated_at` of the same record; `finished_at`, when set, equals it.
 _NOT_AFTER_UPDATED: Final = frozenset({"queued_at", "started_at", "finished_at"})
 _LOWER: Final = frozenset({Op.GT, Op.GE, Op.EQ})
+_OR_EQUAL: Final = {Op.LT: Op.LE, Op.LE: Op.LE, Op.GT: Op.GE, Op.GE: Op.GE}
 _UPPER: Final = frozenset({Op.LT, Op.LE, Op.EQ})
 
 
@@ -71,8 +72,8 @@ class Conditions:
         value = node.value
         if isinstance(value, int | float) and not isinstance(value, bool):
             value = _number(value)
-            if math.isinf(value):
-                return self._beyond_numbers(node, value)
+            if math.isinf(value) or (node.op not in ORDER_OPS and value != node.value):
+                return self._unreachable(node, value)
         if FIELD_KINDS[node.field] is Kind.DOCUMENT:
             return self._document(node, value)
         return self._column(node, value)
@@ -86,15 +87,15 @@ class Conditions:
         equal = [self._condition(Condition(node.field, Op.EQ, value, node.path)) for value in rest]
         return _joined(" OR ", [*listed, *equal], FALSE)
 
-    def _beyond_numbers(self, node: Condition, infinity: float) -> str:
-        """A comparison with what no stored number reaches: true of every number, or of none."""
-        everything = node.op in ({Op.LT, Op.LE} if infinity > 0 else {Op.GT, Op.GE})
-        if FIELD_KINDS[node.field] is Kind.DOCUMENT:
-            greatest = math.copysign(sys.float_info.max, infinity)
-            return self._document(node, greatest) if everything else FALSE
+    def _unreachable(self, node: Condition, value: float) -> str:
+        """A comparison with a number that cannot be stored: true of every number, or of none."""
         if node.op is Op.NE:
             return TRUE
-        return f"{self.expression(node.field)} IS NOT NULL" if everything else FALSE
+        if node.op not in ({Op.LT, Op.LE} if value > 0 else {Op.GT, Op.GE}):
+            return FALSE
+        if FIELD_KINDS[node.field] is Kind.DOCUMENT:
+            return self._document(Condition(node.field, _OR_EQUAL[node.op], None, node.path), _greatest(value))
+        return f"{self.expression(node.field)} IS NOT NULL"
 
     def _column(self, node: Condition, value: Any) -> str:
         expression = self.expression(node.field)
@@ -159,8 +160,16 @@ def _depth(node: Node) -> int:
     return 1 + max(map(_depth, node.nodes), default=0) if isinstance(node, And | Or) else 1
 
 
-def _number(value: float) -> float:
-    """`value` as something an engine can hold. No stored integer lies outside 64 bits."""
+def _number(value: Any) -> float:
+    """A number as an engine can hold it: beyond 64 bits integers become doubles, and beyond those infinity."""
+    number: float = value
     if isinstance(value, int) and value not in _INT64:
-        return math.inf if value > 0 else -math.inf
-    return value
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf if value > 0 else -math.inf
+    return number
+
+
+def _greatest(sign: float) -> float:
+    return math.copysign(sys.float_info.max, sign)

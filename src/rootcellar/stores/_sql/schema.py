@@ -8,7 +8,7 @@ the last statement of each adds its own.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Final
@@ -81,24 +81,30 @@ def expected_shape(names: Names, types: Mapping[Logical, str], paths: Sequence[s
     return Shape(tables=tables, indexes=frozenset(indexes))
 
 
-def drift(expected: Shape, actual: Shape, names: Names) -> list[str]:
-    """One sentence for each table, column or index that is missing, and each column too many or of another type."""
+def drift(expected: Shape, actual: Shape, names: Names, *, usable: bool = False) -> list[str]:
+    """One sentence for each table, column or index that is missing, and each column too many or of another type.
+
+    `usable`: leave out what does no harm, a column too many, and what costs time only, an index.
+    """
     findings: list[str] = []
     for table, columns in expected.tables.items():
-        found = actual.tables.get(table)
-        plain = names.plain(table)
-        if not found:
-            findings.append(f"table {plain} is missing")
-            continue
-        findings.extend(f"column {plain}.{column} is missing" for column in columns if column not in found)
-        findings.extend(f"column {plain}.{column} is unexpected" for column in found if column not in columns)
-        findings.extend(
-            f"column {plain}.{column} is {found[column]}, not {wanted}"
-            for column, wanted in columns.items()
-            if found.get(column, wanted) != wanted
-        )
-    findings.extend(f"index {index} is missing" for index in sorted(expected.indexes - actual.indexes))
+        findings.extend(_column_drift(names.plain(table), columns, actual.tables.get(table, {}), usable=usable))
+    if not usable:
+        findings.extend(f"index {index} is missing" for index in sorted(expected.indexes - actual.indexes))
     return findings
+
+
+def _column_drift(table: str, wanted: dict[str, str], found: dict[str, str], *, usable: bool) -> Iterator[str]:
+    if not found:
+        yield f"table {table} is missing"
+        return
+    for column, kind in wanted.items():
+        if column not in found:
+            yield f"column {table}.{column} is missing"
+        elif found[column] != kind:
+            yield f"column {table}.{column} is {found[column]}, not {kind}"
+    if not usable:
+        yield from (f"column {table}.{column} is unexpected" for column in found if column not in wanted)
 
 
 class DeclaredPath(msgspec.Struct, frozen=True):

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
+from msgspec import structs
+
 from rootcellar.errors import InvalidInput, RootcellarError, SchemaError, StoreURLError
 from rootcellar.query import suggest
 from rootcellar.record import TaskRecord, isoformat
@@ -77,6 +79,8 @@ class SQLiteStore(SQLStore):
         if url.host or url.username:
             raise StoreURLError("a SQLite URL names no host: it is sqlite:///relative/path or sqlite:////absolute/path")
         in_memory = url.path in _MEMORY
+        if in_memory:
+            self.capabilities = structs.replace(self.capabilities, shared=False, durable=False)  # type: ignore[misc]
         self.path = ":memory:" if in_memory else str(Path(url.path).absolute())
         self._database = Database(
             Settings(path=self.path, **{name: _choice(url, name) for name in _CHOICES}),
@@ -106,12 +110,9 @@ class SQLiteStore(SQLStore):
                 connection.execute(self.names.fill(statement.sql))
         if self.manages_paths:
             self._index_paths(connection)
-        findings = drift(self._expected(), self._shape(connection), self.names)
-        in_the_way = [
-            finding for finding in findings if finding.startswith(("table", "column")) and "unexpected" not in finding
-        ]
-        if in_the_way:
-            raise SchemaError(f"the tables in {self.path} are of another shape: {'; '.join(in_the_way)}")
+        findings = drift(self._expected(), self._shape(connection), self.names, usable=True)
+        if findings:
+            raise SchemaError(f"the tables in {self.path} are of another shape: {'; '.join(findings)}")
 
     def _version(self, connection: sqlite3.Connection) -> int:
         if not connection.execute(*self._named("columns", table=self.names.plain("version"))).fetchall():
