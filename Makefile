@@ -16,12 +16,14 @@ BASE := $(VENV)/installed-base
 DEV := $(VENV)/installed-dev
 # Tests run beside each other, one process per core.
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+# Another one than the newest for the tests: `make test-oldest`.
+CELERY ?= celery
 PYTEST := $(BIN)/python -m pytest
 ARGS ?=
 
 .PHONY: help
 help: ## list the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(BASE) ## the main job end to end: a real worker, real tasks, queries over what was kept
@@ -34,6 +36,10 @@ test: $(DEV) ## all tests, with real servers found, installed or skipped; ends w
 .PHONY: test-quick
 test-quick: $(DEV) ## the tests that need no server and no worker, in under a minute
 	$(PYTEST) -n $(JOBS) --dist loadgroup -m 'not server and not worker and not fault and not slow' $(ARGS)
+
+.PHONY: test-oldest
+test-oldest: ## all tests, against the oldest Celery that is promised
+	$(MAKE) test VENV=.venv-oldest CELERY='celery==5.4.*'
 
 .PHONY: lint
 lint: $(DEV) ## ruff with everything on, and the format
@@ -68,7 +74,7 @@ clean: ## remove what was built and measured; keep the environment
 
 .PHONY: distclean
 distclean: clean ## remove the environment too
-	rm -rf $(VENV)
+	rm -rf $(VENV) .venv-oldest
 
 $(BIN)/python:
 	@[ -n '$(PYTHON)' ] || { echo 'No Python 3.11 or newer with venv was found: name one with make PYTHON=...' >&2; exit 1; }
@@ -80,5 +86,5 @@ $(BASE): pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(DEV): pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all]' --group dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all]' --group dev '$(CELERY)'
 	@touch $@ $(BASE)

@@ -74,24 +74,16 @@ def first_of(sources: Sequence[Source], needed: Sequence[str]) -> Programs:
     Raises:
         Unavailable: none works; the message has every reason.
     """
+    allowed = [source for source in sources if is_allowed(source.kind)]
+    if not allowed:
+        raise Unavailable(f"{ALLOWED} allows none of {', '.join(source.kind for source in sources)}")
     reasons = []
-    for source in sources:
+    for source in allowed:
         try:
-            return checked(allowed(source).find(needed), needed)
+            return checked(source.find(needed), needed)
         except (Unavailable, OSError, zipfile.BadZipFile) as reason:
             reasons.append(f"{source.kind}: {reason}")
     raise Unavailable("; ".join(reasons))
-
-
-def allowed(source: Source) -> Source:
-    """The same source.
-
-    Raises:
-        Unavailable: the user does not let us use it.
-    """
-    if not is_allowed(source.kind):
-        raise Unavailable(f"not among {ALLOWED}")
-    return source
 
 
 def is_allowed(kind: str) -> bool:

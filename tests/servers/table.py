@@ -64,7 +64,7 @@ class StoreTable:
             return EMBEDDED.get(name, (name, "in process"))[1] if self.outcomes.get(name) else "not asked for"
         state = State.read(self.folder / name / "state.json")
         if state.reason:
-            return f"skipped: {state.reason}"
+            return f"skipped: {state.reason.removeprefix(self.title(name) + ': ')}"
         if not state.version:
             return "not asked for" if not self.outcomes.get(name) else f"{registry[name].kind}, private to each test"
         return f"{registry[name].kind} {state.version}, {state.origin}"
