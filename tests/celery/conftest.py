@@ -16,6 +16,7 @@ from celery import Celery
 
 import rootcellar
 from rootcellar import Store, TaskRecord
+from rootcellar.cli.demo import broker as folder_broker
 from tests.celery.shop import make_app
 from tests.servers.fleet import Fleet
 
@@ -115,7 +116,7 @@ def make_shop(servers: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """A function that opens a shop on a backend: ``make_shop(backend_url, broker=None, **celery_settings)``."""
     shops: list[Shop] = []
 
-    def make(backend: str, broker: str = "filesystem://", **config: Any) -> Shop:
+    def make(backend: str, broker: str = folder_broker.URL, **config: Any) -> Shop:
         shop = Shop(servers, tmp_path_factory.mktemp("shop"), broker, backend, config)
         shops.append(shop)
         return shop

@@ -16,9 +16,12 @@ from celery import Celery, group
 from celery.contrib.abortable import AbortableTask
 from celery.exceptions import Ignore, Reject
 
+from rootcellar.cli.demo import broker as folder_broker
+
 
 def make_app(broker: str, backend: str, **config: Any) -> Celery:
     """An app with the settings the tests share."""
+    folder_broker.register()
     made = Celery("shop", broker=broker, backend=backend, set_as_current=False)
     made.conf.update(
         broker_connection_retry_on_startup=True,
@@ -27,22 +30,9 @@ def make_app(broker: str, backend: str, **config: Any) -> Celery:
         result_chord_join_timeout=10.0,
         **config,
     )
-    if broker.startswith("filesystem"):
-        folder = Path(config_folder())
-        for name in ("messages", "processed"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-        made.conf.broker_transport_options = {
-            "data_folder_in": str(folder / "messages"),
-            "data_folder_out": str(folder / "messages"),
-            "processed_folder": str(folder / "processed"),
-            "polling_interval": 0.02,
-        }
+    if broker == folder_broker.URL:
+        made.conf.broker_transport_options = folder_broker.options(Path(os.environ["SHOP_FOLDER"]))
     return made
-
-
-def config_folder() -> str:
-    """Where the filesystem broker keeps its messages."""
-    return os.environ["SHOP_FOLDER"]
 
 
 app = make_app(

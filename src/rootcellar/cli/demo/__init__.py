@@ -1,0 +1,1 @@
+"""The demonstration: a real worker, real tasks, and what is kept of them."""
