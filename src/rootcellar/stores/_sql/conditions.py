@@ -6,8 +6,6 @@ below a negation null is made false first.
 
 from __future__ import annotations
 
-import math
-import sys
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final
@@ -23,7 +21,6 @@ _INT64: Final = range(-(2**63), 2**63)
 #: No later than `updated_at` of the same record; `finished_at`, when set, equals it.
 _NOT_AFTER_UPDATED: Final = frozenset({"queued_at", "started_at", "finished_at"})
 _LOWER: Final = frozenset({Op.GT, Op.GE, Op.EQ})
-_OR_EQUAL: Final = {Op.LT: Op.LE, Op.LE: Op.LE, Op.GT: Op.GE, Op.GE: Op.GE}
 _UPPER: Final = frozenset({Op.LT, Op.LE, Op.EQ})
 
 
@@ -70,10 +67,11 @@ class Conditions:
         if node.op is Op.NE and (node.value is None or FIELD_KINDS[node.field] is Kind.DOCUMENT):
             return self._complement(Condition(node.field, Op.EQ, node.value, node.path))
         value = node.value
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            value = _number(value)
-            if math.isinf(value) or (node.op not in ORDER_OPS and value != node.value):
-                return self._unreachable(node, value)
+        if isinstance(value, int) and value not in _INT64:
+            value = float(value)
+            if node.op not in ORDER_OPS and value != node.value:
+                # No integer beyond 64 bits is ever stored, and no double is this one.
+                return TRUE if node.op is Op.NE else FALSE
         if FIELD_KINDS[node.field] is Kind.DOCUMENT:
             return self._document(node, value)
         return self._column(node, value)
@@ -86,16 +84,6 @@ class Conditions:
         listed = [f"{node.field} IN ({', '.join(map(self._bind, texts))})"] if texts else []
         equal = [self._condition(Condition(node.field, Op.EQ, value, node.path)) for value in rest]
         return _joined(" OR ", [*listed, *equal], FALSE)
-
-    def _unreachable(self, node: Condition, value: float) -> str:
-        """A comparison with a number that cannot be stored: true of every number, or of none."""
-        if node.op is Op.NE:
-            return TRUE
-        if node.op not in ({Op.LT, Op.LE} if value > 0 else {Op.GT, Op.GE}):
-            return FALSE
-        if FIELD_KINDS[node.field] is Kind.DOCUMENT:
-            return self._document(Condition(node.field, _OR_EQUAL[node.op], None, node.path), _greatest(value))
-        return f"{self.expression(node.field)} IS NOT NULL"
 
     def _column(self, node: Condition, value: Any) -> str:
         expression = self.expression(node.field)
@@ -158,18 +146,3 @@ def _depth(node: Node) -> int:
     if isinstance(node, Not):
         return 1 + _depth(node.node)
     return 1 + max(map(_depth, node.nodes), default=0) if isinstance(node, And | Or) else 1
-
-
-def _number(value: Any) -> float:
-    """A number as an engine can hold it: beyond 64 bits integers become doubles, and beyond those infinity."""
-    number: float = value
-    if isinstance(value, int) and value not in _INT64:
-        try:
-            number = float(value)
-        except OverflowError:
-            number = math.inf if value > 0 else -math.inf
-    return number
-
-
-def _greatest(sign: float) -> float:
-    return math.copysign(sys.float_info.max, sign)
