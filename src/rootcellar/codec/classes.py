@@ -10,7 +10,7 @@ from rootcellar.codec import containers, scalars
 from rootcellar.codec.exceptions import encode_exception_value
 from rootcellar.codec.faults import PathFault
 from rootcellar.codec.marks import marked, quoted, unescaped
-from rootcellar.codec.plain import readable
+from rootcellar.codec.plain import are_plain_keys, readable
 from rootcellar.codec.records import KINDS, RecordKind
 from rootcellar.codec.registry import REGISTRY, Registration, class_of, qualified_name, reference_of
 from rootcellar.codec.unrestored import PLAIN_TYPES, Unrestored, shown, unrestored
@@ -104,14 +104,15 @@ def _enum(cls: type[Enum]) -> Encoder:
     reference = reference_of(cls)
 
     def encode(value: Enum, walk: Walk) -> Encoded:
-        depth = walk.depth
+        depth, lenient = walk.depth, walk.lenient
+        walk.lenient = False
         try:
             return walk.encode_inner(value.value, "enum:" + reference)
         except PathFault:  # the value is of a type that cannot be stored: the name stands for it
             walk.depth = depth
-            if value.name is None:
-                raise
             return readable(value.name), "member:" + reference
+        finally:
+            walk.lenient = lenient
 
     return encode
 
@@ -158,7 +159,8 @@ def _record(cls: type[Any], kind: RecordKind) -> Encoder:
     mark = f"{kind.name}:{reference_of(cls)}"
 
     def encode(value: Any, walk: Walk) -> Encoded:
-        document, tree = walk.encode_dict(dict(kind.fields(value)))
+        fields = dict(kind.fields(value))
+        document, tree = walk.encode_fields(fields.items()) if are_plain_keys(fields) else walk.encode_dict(fields)
         unset = kind.unset(value)
         return document, marked(tree, mark + _UNSET + ",".join(map(quoted, unset)) if unset else mark)
 

@@ -31,7 +31,7 @@ def _encode_list(value: list[Any], walk: Walk) -> Encoded:
 
 
 def _encode_dict(value: dict[Any, Any], walk: Walk) -> Encoded:
-    return walk.encode_dict(value)
+    return walk.encode_fields(value.items()) if are_plain_keys(value) else walk.encode_dict(value)
 
 
 def _encode_array(mark: str) -> Encoder:

@@ -56,17 +56,21 @@ def decode_exception(document: Any, *, make_stand_in: MakeStandIn = stand_in_cla
 
 
 def _restored(document: Any, node: dict[str, Any]) -> Any:
+    """The value of a document and the tree of its marks. Two calls for each level: the stack bounds what can be read."""
     if document is None:
         return None
     mark = node.get(OWN)
-    if mark is None:
-        return _with_children(document, node)
-    steps = steps_of(mark)
-    if steps[0][0] == _JSON:
+    steps = steps_of(mark) if mark is not None else ()
+    if steps and steps[0][0] == _JSON:
         document, steps = _parsed(document), steps[1:]
-    if len(node) > 1:
-        document = _with_children(document, node)
-    return _unwrapped(document, steps)
+    if len(node) > (mark is not None):
+        if isinstance(document, dict):
+            document = _with_items(document, node)
+        elif isinstance(document, list):
+            document = _with_every_element(document, node[EACH]) if EACH in node else _with_elements(document, node)
+        else:
+            raise PathFault("the map of types has marks within something that has no parts")
+    return _unwrapped(document, steps) if steps else document
 
 
 def _unwrapped(value: Any, steps: tuple[tuple[str, str], ...]) -> Any:
@@ -92,15 +96,6 @@ def _parsed(document: Any) -> Any:
         raise PathFault("cannot be read as JSON") from error
 
 
-def _with_children(document: Any, node: dict[str, Any]) -> Any:
-    """A copy of a container in which the marked children are restored."""
-    if isinstance(document, dict):
-        return _with_items(document, node)
-    if isinstance(document, list):
-        return _with_elements(document, node)
-    raise PathFault("the map of types has marks within something that has no parts")
-
-
 def _with_items(document: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
     restored = dict(document)
     key = ""
@@ -117,9 +112,6 @@ def _with_items(document: dict[str, Any], node: dict[str, Any]) -> dict[str, Any
 
 
 def _with_elements(document: list[Any], node: dict[str, Any]) -> list[Any]:
-    each = node.get(EACH)
-    if each is not None:
-        return _with_every_element(document, each)
     restored = list(document)
     index = 0
     try:

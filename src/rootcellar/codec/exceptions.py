@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from rootcellar.codec.marks import Tree, list_tree, token, types_of
+from rootcellar.codec.marks import Tree, list_tree, marked, token, types_of
 from rootcellar.codec.plain import KEY_LIMIT, NATIVE_DEPTH, is_clean, readable
 from rootcellar.codec.unrestored import shown
 
@@ -51,7 +51,8 @@ def encode_exception_value(exc: BaseException, walk: Walk) -> Encoded:
     """An exception that is, or lies within, a result."""
     document = exception_document(exc, walk)
     walk.enter()
-    return walk.leave(document, None)
+    document, tree = walk.leave(document, None)
+    return document, marked(tree, "exception")
 
 
 def _document(exc: BaseException, walk: Walk, links: int, seen: set[int]) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def _arguments(exc: BaseException, walk: Walk) -> dict[str, Any]:
     walk.depth -= 1
     documents = [document for document, _ in encoded]
     trees = {index: tree for index, (_, tree) in enumerate(encoded) if tree is not None}
-    return {"args": documents, "args_types": _types(list_tree(documents, trees))}
+    return {"args": documents, "args_types": types_of(list_tree(documents, trees))}
 
 
 def _attributes(exc: BaseException, walk: Walk) -> dict[str, Any]:
@@ -104,7 +105,7 @@ def _attributes(exc: BaseException, walk: Walk) -> dict[str, Any]:
     if encoded:
         document["attributes"] = {name: item for name, (item, _) in encoded.items()}
         trees: dict[str, Tree] = {token(name): tree for name, (_, tree) in encoded.items() if tree is not None}
-        document["attributes_types"] = _types(trees or None)
+        document["attributes_types"] = types_of(trees or None)
     notes = getattr(exc, NOTES, None)
     if isinstance(notes, list) and notes:
         document["notes"] = [readable(note) for note in notes if isinstance(note, str)]
@@ -134,7 +135,3 @@ def _stored(value: Any, walk: Walk) -> Encoded:
     except Exception:  # noqa: BLE001 - whatever is wrong with the value, the exception has to be stored
         walk.depth, walk.lenient = depth, True
         return shown(value)
-
-
-def _types(tree: Tree | None) -> dict[str, str] | None:
-    return types_of(tree)

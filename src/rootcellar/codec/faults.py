@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from rootcellar.codec.plain import readable
 from rootcellar.errors import CodecError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class PathFault(Exception):
 def _shown(key: Any) -> str:
     text = str(key)
     text = text if len(text) <= _SHOWN_LENGTH else text[:_SHOWN_LENGTH] + "..."
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+    return readable(text)
 
 
 def too_deep(prefix: Sequence[str]) -> CodecError:

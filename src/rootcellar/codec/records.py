@@ -158,7 +158,7 @@ def _build_model(cls: type[Any], stored: dict[str, Any], unset: frozenset[str]) 
     state = {
         "__dict__": dict(_filled(fields, known, _model_default)),
         "__pydantic_extra__": extra if allows_extra else None,
-        "__pydantic_fields_set__": fields.keys() - unset,
+        "__pydantic_fields_set__": (fields.keys() | extra.keys()) - unset,
         "__pydantic_private__": {name: stored[name] for name in private if name in stored} if private else None,
     }
     instance = object.__new__(cls)

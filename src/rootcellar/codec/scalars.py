@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode, b64encode
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rootcellar.codec.walk import Encoded, Encoder, Walk
+
+_Moment = TypeVar("_Moment", datetime, time)
 
 _FOLD: Final = "fold"
 _ZONE_KEY: Final = re.compile(r"[A-Za-z0-9_+\-/]+")
@@ -103,7 +105,9 @@ def _encode_timedelta(value: timedelta, _walk: Walk) -> Encoded:
     if not fraction:
         return (seconds if microseconds >= 0 else -seconds), "timedelta"
     text = f"{'-' if microseconds < 0 else ''}{seconds}.{fraction:06d}".rstrip("0")
-    return (float(text) if len(text.lstrip("-")) <= _EXACT_TEXT and "e" not in repr(float(text)) else text), "timedelta"
+    number = float(text)
+    exact = len(text) <= _EXACT_TEXT and repr(number) == text and timedelta(seconds=number) == value
+    return (number if exact else text), "timedelta"
 
 
 def _encode_decimal(value: Decimal, _walk: Walk) -> Encoded:
@@ -161,7 +165,7 @@ def _decode_bytearray(document: Any, _argument: str) -> bytearray:
 
 
 def _decode_datetime(document: Any, argument: str) -> datetime:
-    moment = datetime.fromisoformat(document)
+    moment = _with_exact_offset(datetime.fromisoformat(document), document)
     if not argument:
         return moment
     zone, fold = _zone_and_fold(argument)
@@ -173,9 +177,16 @@ def _decode_datetime(document: Any, argument: str) -> datetime:
 
 
 def _decode_time(document: Any, argument: str) -> time:
-    moment = time.fromisoformat(document)
+    moment = _with_exact_offset(time.fromisoformat(document), document)
     zone, fold = _zone_and_fold(argument)
     return moment.replace(tzinfo=zone or moment.tzinfo, fold=fold)
+
+
+def _with_exact_offset(moment: _Moment, text: str) -> _Moment:
+    """Mends what `fromisoformat` takes for UTC: an offset below a second (``+00:00:00.000001``)."""
+    if moment.tzinfo is UTC and text[-15:-6] == "00:00:00.":
+        return moment.replace(tzinfo=timezone(timedelta(microseconds=int(text[-16] + text[-6:]))))
+    return moment
 
 
 def _zone_and_fold(argument: str) -> tuple[ZoneInfo | None, int]:

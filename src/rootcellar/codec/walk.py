@@ -17,7 +17,7 @@ Encoded: TypeAlias = "tuple[Any, Tree | None]"
 Encoder: TypeAlias = "Callable[[Any, Walk], Encoded]"
 
 #: Containers within containers that can be stored at all: leaves a worker's own stack room to read them again.
-MAX_DEPTH: Final = 256
+MAX_DEPTH: Final = 200
 
 
 class Walk:
