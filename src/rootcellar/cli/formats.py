@@ -26,6 +26,7 @@ _CUSTOM_STATE: Final = "blue"
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 #: What a terminal would obey, or turn around, instead of showing it.
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_MILLISECOND: Final = 0.001
 _MINUTE: Final = 60
 _HOUR: Final = 3600
 _DAY: Final = 86400
@@ -52,6 +53,8 @@ def duration(seconds: float | None) -> str:
         return ""
     if seconds < 0:
         return "-" + duration(-seconds)
+    if seconds < _MILLISECOND and seconds:
+        return f"{seconds * 1000:.2f} ms"
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < _MINUTE:

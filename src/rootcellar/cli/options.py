@@ -61,7 +61,9 @@ class QueryCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As click does, once negated terms are spelt with NOT."""
-        return super().parse_args(ctx, [_NEGATED.sub("NOT ", arg, count=1) if _NEGATED.match(arg) else arg for arg in args])
+        return super().parse_args(
+            ctx, [_NEGATED.sub("NOT ", arg, count=1) if _NEGATED.match(arg) else arg for arg in args]
+        )
 
 
 def query_argument(function: C) -> C:

@@ -160,7 +160,9 @@ def _error(error: dict[str, Any]) -> Iterator[Line]:
     while isinstance(shown, dict):
         yield [(link, "dim"), (_qualified(shown), "bold red" if not link else "red")]
         suppressed = shown.get("suppress_context")
-        link, shown = ("caused by ", shown["cause"]) if shown.get("cause") else ("while handling ", shown.get("context"))
+        link, shown = (
+            ("caused by ", shown["cause"]) if shown.get("cause") else ("while handling ", shown.get("context"))
+        )
         if suppressed and link == "while handling ":
             break
     traceback = error.get("traceback")

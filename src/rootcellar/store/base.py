@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, ParamSpec, Self, TypeVar
 
 from rootcellar import codec
-from rootcellar.errors import InvalidInput, QueryError, RootcellarError, StoreUnavailable
+from rootcellar.errors import InvalidInput, NotSupported, QueryError, RootcellarError, StoreUnavailable
 from rootcellar.query import (
     MAX_LIMIT,
     NEWEST_FIRST,
@@ -272,6 +272,30 @@ class Store(ABC):
     def watcher(self) -> Watcher:
         """A new watcher on this store, for one waiting thread."""
         return self._call(self._watcher)
+
+    # -- looking after the engine: what not every one has ---------------------------------------------------------------
+
+    def schema_sql(self) -> str:
+        """What `setup` runs, for a DBA to read or to run; connects to nothing.
+
+        Raises `NotSupported` where nothing is run.
+        """
+        raise NotSupported(f"{type(self).__name__} has no SQL to show; setup() makes what it needs")
+
+    def drift(self) -> list[str]:
+        """How the engine's tables and indexes differ from what this version makes: one sentence each.
+
+        Raises `NotSupported` where there are none.
+        """
+        raise NotSupported(f"{type(self).__name__} has no tables to compare; setup() makes what it needs")
+
+    def server_time(self) -> datetime:
+        """What the engine's clock says, aware and in UTC. Raises `NotSupported` where it does not tell."""
+        raise NotSupported(f"{type(self).__name__} does not tell the time; compare the hosts' clocks themselves")
+
+    def describe(self) -> dict[str, Any]:
+        """The engine, its version, and the settings in force that matter, durability above all, as plain values."""
+        return {"engine": type(self).__name__.removesuffix("Store"), "durable": self.capabilities.durable}
 
     # -- hooks an engine implements ------------------------------------------------------------------------------------
 

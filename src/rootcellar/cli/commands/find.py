@@ -40,19 +40,18 @@ def find(
     """
     if everything and limit is not None:
         raise click.UsageError("--all prints every record; leave --limit out")
+    from rootcellar.cli.paging import pages
     from rootcellar.cli.records import print_records
 
-    found = 0
+    found, following = 0, None
     request = session.store.query(query, order=order, limit=_BATCH if everything else limit or _LIMIT, cursor=cursor)
-    while True:
-        page = session.store.find_documents(request)
+    for page in pages(session.store, request):
         print_records(session.output, page.records)
-        found += len(page)
-        if page.cursor is None or not everything:
+        found, following = found + len(page), page.cursor
+        if not everything:
             break
-        request = session.store.query(request, cursor=page.cursor)
-    if page.cursor is not None:
-        session.output.note(f"there are more: --all, or --cursor {page.cursor}")
+    if following is not None:
+        session.output.note(f"there are more: --all, or --cursor {following}")
     if not found:
         _say_nothing_found(session)
         ctx.exit(ExitCode.FOUND)
