@@ -87,13 +87,16 @@ class WriteBehind:
             return waiting[0] if waiting is not None else flying
         return join(flying, waiting[0])
 
-    def take_all(self, timeout: float) -> list[TaskRecord]:
-        """Remove and return all that waits, with what the thread could not write within `timeout` seconds."""
+    def take_all(self, timeout: float) -> tuple[list[TaskRecord], bool]:
+        """Remove and return all that waits, with what the thread could not write within `timeout` seconds.
+
+        The second value is whether it could.
+        """
         with self._lock:
-            self._landed.wait_for(lambda: not self._flying, timeout)
+            landed = self._landed.wait_for(lambda: not self._flying, timeout)
             rest = [*self._flying.values(), *(record for record, _ in self._waiting.values())]
             self._waiting = {}
-        return rest
+        return rest, landed
 
     def _make_room(self) -> None:
         with self._lock:

@@ -26,7 +26,7 @@ OUTAGE: Final = (StoreUnavailable, AccessDenied)
 #: Seconds between two lines in the log about one trouble.
 LOG_INTERVAL: Final = 5.0
 
-Attempt = Callable[[], None]
+Attempt = Callable[[], object]
 Pack = Callable[[], list[tuple[str, bytes]]]
 
 
@@ -51,7 +51,7 @@ class Delivery:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._mender: threading.Thread | None = None
-        #: What failed first in the outage that lasts, and when it began; trying it again is the probe.
+        #: What finds out whether the outage that lasts is over, and when it began.
         self._probe: Attempt | None = None
         self._away_since = 0.0
         #: Whether this process put something into the spool that it has not seen replayed.
@@ -67,7 +67,8 @@ class Delivery:
 
     def apply(self, deltas: Sequence[TaskRecord]) -> None:
         """Write partial records. Returns when they are durable; raises only what waiting does not cure."""
-        self._deliver(partial(self._store.apply, deltas), partial(pack_records, deltas))
+        attempt = partial(self._store.apply, deltas)
+        self._deliver(attempt, partial(pack_records, deltas), probe=attempt)
 
     def apply_each(self, deltas: Sequence[TaskRecord]) -> dict[str, Exception]:
         """Write partial records; when the store refuses the batch, find the ones it refuses, and give their errors."""
@@ -84,14 +85,20 @@ class Delivery:
 
     def perform(self, kind: str, payload: bytes) -> None:
         """Have the handler of `kind` do an operation, by the same rules."""
-        self._deliver(partial(self._handlers[kind], [payload]), lambda: [(kind, payload)])
+        attempt = partial(self._handlers[kind], [payload])
+        # Not the attempt as probe: a chord that is joined once too often may send its body once too often.
+        self._deliver(attempt, lambda: [(kind, payload)], probe=partial(self._store.fetch, ["probe"]))
 
-    def apply_by(self, deltas: Sequence[TaskRecord], deadline: float) -> bool:
+    def apply_by(self, deltas: Sequence[TaskRecord], deadline: float, *, spool_only: bool) -> bool:
         """Write partial records to the store, or by `deadline` (monotonic) to the spool; False if neither took them."""
+        attempt = partial(self._store.apply, deltas)
         try:
-            late = self.away or time.monotonic() > deadline
-            if late or self._failure(partial(self._store.apply, deltas), deadline) is not None:
-                self.spool(pack_records(deltas))
+            if not (self.away or spool_only):
+                error = self._failure(attempt, deadline)
+                if error is None:
+                    return True
+                self._begin_outage(error, attempt)
+            self.spool(pack_records(deltas))
         except RootcellarError as error:
             self.complain("%d records could go neither to the store nor to the spool: %s", len(deltas), error)
             return False
@@ -104,12 +111,12 @@ class Delivery:
         self._spool.append(operations)
         self.replay_soon()
 
-    def _deliver(self, attempt: Attempt, pack: Pack) -> None:
+    def _deliver(self, attempt: Attempt, pack: Pack, *, probe: Attempt) -> None:
         if not self.away:
             error = self._failure(attempt, time.monotonic() + self._settings.retry_for)
             if error is None:
                 return
-            self._begin_outage(error, attempt)
+            self._begin_outage(error, probe)
         self._spool_or_wait(attempt, pack)
 
     def _failure(self, attempt: Attempt, deadline: float) -> Exception | None:
@@ -141,11 +148,11 @@ class Delivery:
 
     # -- outages -------------------------------------------------------------------------------------------------------
 
-    def _begin_outage(self, error: Exception, attempt: Attempt) -> None:
+    def _begin_outage(self, error: Exception, probe: Attempt) -> None:
         with self._lock:
             if self._probe is not None:
                 return
-            self._probe, self._away_since = attempt, time.monotonic()
+            self._probe, self._away_since = probe, time.monotonic()
         place = "nowhere, the spool is switched off" if self._spool is None else self._spool.path
         logger.error("%r is away: %s. Until it is back, results go to the spool: %s", self._store, error, place)
         self._start_mender()

@@ -110,11 +110,12 @@ class Writer:
         """
         seconds = self._settings.retry_for if timeout is None else timeout
         deadline = time.monotonic() + seconds
-        rest = self._behind.take_all(seconds)
+        rest, landed = self._behind.take_all(seconds)
         size = self._settings.flush_size
         batches = [rest[start : start + size] for start in range(0, len(rest), size)]
-        failed = [batch for batch in batches if not self._delivery.apply_by(batch, deadline)]
-        return not failed
+        # A store that has not answered the flush under way would not answer this one either.
+        taken = [self._delivery.apply_by(batch, deadline, spool_only=not landed) for batch in batches]
+        return all(taken)
 
     def close(self) -> None:
         """Flush, stop the threads and close the spool. A closed writer starts again when it is used."""

@@ -1,0 +1,166 @@
+"""Final writes of several threads share a batch; each thread learns about its own record."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from rootcellar.celery.writer import Writer
+from rootcellar.errors import SchemaError, ValueTooLarge
+from tests.unit.writer.conftest import MakeWriter
+from tests.unit.writer.stores import FailingStore, delta, eventually, states
+
+
+def queued(writer: Writer) -> int:
+    return len(writer._commits._tickets)
+
+
+def behind_a_leader(store: FailingStore, writer: Writer, ids: list[str]) -> tuple[Future[None], list[Future[None]]]:
+    """A write that hangs in the store, and others that wait behind it."""
+    pool = ThreadPoolExecutor(len(ids) + 1)
+    store.hang()
+    leader = pool.submit(writer.write, delta("leader", "SUCCESS"))
+    store.entered.wait()
+    followers = [pool.submit(writer.write, delta(task_id, "SUCCESS")) for task_id in ids]
+    eventually(lambda: queued(writer) == len(ids))
+    pool.shutdown(wait=False)
+    return leader, followers
+
+
+def test_a_thread_alone_is_a_batch_of_one(store: FailingStore, make_writer: MakeWriter) -> None:
+    writer = make_writer()
+    for task_id in "abc":
+        writer.write(delta(task_id, "SUCCESS"))
+    assert store.batches == [["a"], ["b"], ["c"]]
+
+
+def test_writes_that_come_while_one_is_under_way_are_one_batch(store: FailingStore, make_writer: MakeWriter) -> None:
+    ids = list("abcdefg")
+    leader, followers = behind_a_leader(store, make_writer(), ids)
+    assert not any(future.done() for future in followers), "nobody returns before his record is durable"
+    store.gate.set()
+    for future in (leader, *followers):
+        future.result()
+    assert store.batches[0] == ["leader"]
+    assert [sorted(batch) for batch in store.batches[1:]] == [ids]
+
+
+def test_only_the_thread_whose_record_is_refused_gets_the_error(store: FailingStore, make_writer: MakeWriter) -> None:
+    store.too_large = {"c", "f"}
+    leader, followers = behind_a_leader(store, make_writer(), list("abcdefg"))
+    store.gate.set()
+    leader.result()
+    errors = {task_id: future.exception() for task_id, future in zip("abcdefg", followers, strict=True)}
+    assert {task_id for task_id, error in errors.items() if error} == {"c", "f"}
+    assert isinstance(errors["c"], ValueTooLarge)
+    assert {record.id for record in store.scan()} == set("abdeg") | {"leader"}
+
+
+def test_an_error_of_the_whole_store_reaches_every_thread_without_more_tries(
+    store: FailingStore, make_writer: MakeWriter
+) -> None:
+    leader, followers = behind_a_leader(store, make_writer(), list("abcd"))
+    store.error = SchemaError("no such table")
+    store.gate.set()
+    for future in (leader, *followers):
+        assert isinstance(future.exception(), SchemaError)
+    assert store.tries == 2
+
+
+def test_two_threads_with_the_same_task_are_joined(store: FailingStore, make_writer: MakeWriter) -> None:
+    writer = make_writer()
+    store.hang()
+    with ThreadPoolExecutor(3) as pool:
+        pool.submit(writer.write, delta("leader", "SUCCESS"))
+        store.entered.wait()
+        for state in ("RETRY", "SUCCESS"):
+            pool.submit(writer.write, delta("a", state))
+        eventually(lambda: queued(writer) == 2)
+        store.gate.set()
+    assert states(store.get("a")) == ["RETRY", "SUCCESS"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1)])
+def test_a_leader_that_is_interrupted_leaves_the_others_to_the_next(
+    error: BaseException, store: FailingStore, make_writer: MakeWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = make_writer()
+    commit = writer._commits._commit
+    calls: list[int] = []
+
+    def interrupted(deltas: object) -> object:
+        calls.append(1)
+        if len(calls) == 2:
+            raise error
+        return commit(deltas)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(writer._commits, "_commit", interrupted)
+    outcomes: list[BaseException | None] = []
+    store.hang()
+    threads = [threading.Thread(target=_note(writer, task_id, outcomes)) for task_id in "abcd"]
+    threads[0].start()
+    store.entered.wait()
+    for thread in threads[1:]:
+        thread.start()
+    eventually(lambda: queued(writer) == 3)
+    store.gate.set()
+    for thread in threads:
+        thread.join()
+    assert sorted(map(repr, outcomes)) == sorted(["None", "None", "None", repr(error)])
+    assert store.count() == 3
+    writer.write(delta("e", "SUCCESS"))
+    assert store.get("e")
+
+
+def _note(writer: Writer, task_id: str, outcomes: list[BaseException | None]) -> Callable[[], None]:
+    def write() -> None:
+        try:
+            writer.write(delta(task_id, "SUCCESS"))
+        except BaseException as error:  # noqa: BLE001 - that is what the test is about
+            outcomes.append(error)
+        else:
+            outcomes.append(None)
+
+    return write
+
+
+def test_a_leadership_left_behind_by_an_interrupt_holds_nobody_up(store: FailingStore, make_writer: MakeWriter) -> None:
+    """A signal's exception can strike between any two steps of the main thread."""
+    writer = make_writer()
+    writer._commits._leader = threading.get_ident()
+    writer.write(delta("a", "SUCCESS"))
+    assert store.get("a")
+
+
+def test_what_was_pending_is_not_lost_with_a_final_record_that_is_refused(
+    store: FailingStore, make_writer: MakeWriter
+) -> None:
+    writer = make_writer()
+    writer.submit(delta("a", "STARTED"))
+    store.too_large = {"a"}
+    with pytest.raises(ValueTooLarge):
+        writer.write(delta("a", "SUCCESS"))
+    store.too_large = set()
+    writer.write(delta("a", "FAILURE"))
+    assert states(store.get("a")) == ["STARTED", "FAILURE"]
+
+
+def test_many_threads_lose_nothing(store: FailingStore, make_writer: MakeWriter) -> None:
+    writer = make_writer(flush_interval=0.001)
+
+    def life(task_id: str) -> None:
+        writer.submit(delta(task_id, "QUEUED"))
+        writer.submit(delta(task_id, "STARTED"))
+        writer.write(delta(task_id, "SUCCESS", result=task_id))
+        record = store.get(task_id)
+        assert record is not None
+        assert record.result == task_id
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(life, map(str, range(400))))
+    assert writer.flush()
+    assert {tuple(states(record)) for record in store.scan()} == {("QUEUED", "STARTED", "SUCCESS")}
+    assert store.count() == 400
