@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rootcellar.testing import StoreConformance
+from rootcellar.testing import Gap, StoreConformance
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from typing import Any, Final
 from rootcellar.errors import InvalidInput, StoreURLError
 from rootcellar.store.url import StoreURL
 
-_TRUTHS: Final = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+_TRUTHS: Final = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
 #: Seconds. A server that says nothing for longer counts as gone.
 READ_TIMEOUT: Final = 60.0
 CONNECT_TIMEOUT: Final = 10.0

@@ -17,7 +17,7 @@ _NEVER_NULL: Final = frozenset({"id", "state", "attempt"})
 class MySQLDialect(Dialect):
     """See `Dialect`.
 
-    `documents`: how the server reads documents. It is asked for when first needed, because it depends on which server it is.
+    `documents`: how the server reads documents. Asked for when needed, because it depends on which server it is.
     """
 
     def __init__(self, documents: Callable[[], Documents]) -> None:
@@ -50,7 +50,7 @@ class MySQLDialect(Dialect):
         prefix = glob_prefix(pattern)
         if not prefix:
             return clause
-        # Padding keeps the range right: nothing that begins with the prefix lies above it followed by the last character.
+        # Nothing that begins with the prefix lies behind it followed by more of the last character than a column holds.
         return f"({column} >= {bind(prefix)} AND {column} <= {bind(prefix + LAST_CHARACTER * 8)} AND {clause})"
 
     def order_term(self, column: str, *, descending: bool) -> str:

@@ -1,7 +1,7 @@
 """Conditions on what lies inside documents, as MySQL and as MariaDB have them.
 
-Both wrap a value that is no array into one when a path asks for a position (``'$[0]'`` of 5 is 5), so each position in a
-path takes a check that there is an array.
+Both wrap a value that is no array into one when a path asks for a position (``'$[0]'`` of 5 is 5), so each position in
+a path takes a check that there is an array.
 """
 
 from __future__ import annotations
@@ -131,7 +131,8 @@ class Documents(ABC):
         place = self.place(column, path)
         if place is None:
             return FALSE
-        return place.where(*self._coarse(column, path, Op.EQ, operand, bind), self.equal_scalar(place.value, operand, bind))
+        coarse = self._coarse(column, path, Op.EQ, operand, bind)
+        return place.where(*coarse, self.equal_scalar(place.value, operand, bind))
 
     def order(self, column: str, path: Path, op: Op, operand: str | float, bind: Bindings) -> str:
         """LT, LE, GT or GE."""
@@ -149,10 +150,9 @@ class Documents(ABC):
         if place is None:
             return FALSE
         element = f"JSON_EXTRACT({place.value}, CONCAT('$[', element.position - 1, ']'))"
-        array = (
-            f"CASE WHEN {place.kind} = 'ARRAY' THEN EXISTS (SELECT 1 FROM JSON_TABLE({place.value}, '$[*]' COLUMNS "
-            f"(position FOR ORDINALITY)) AS element WHERE {self.equal_scalar(element, operand, bind)}) ELSE FALSE END"
-        )
+        elements = f"JSON_TABLE({place.value}, '$[*]' COLUMNS (position FOR ORDINALITY)) AS element"
+        found = f"EXISTS (SELECT 1 FROM {elements} WHERE {self.equal_scalar(element, operand, bind)})"  # noqa: S608
+        array = f"CASE WHEN {place.kind} = 'ARRAY' THEN {found} ELSE FALSE END"
         if not isinstance(operand, str):
             return place.where(array)
         text = f"({place.kind} = 'STRING' AND LOCATE({bind(operand)}, {self.text(place)}) > 0)"
@@ -170,7 +170,8 @@ class Documents(ABC):
     def decimal(self, place: Place, op: Op, operand: float, bind: Bindings) -> str:
         """A text that spells a decimal number compares so, the double nearest to it counting."""
         text = self.text(place)
-        return f"CASE WHEN {text} REGEXP {bind(_DECIMAL)} THEN {text} + 0e0 {op.value} {bind(float(operand))} ELSE FALSE END"
+        compared = f"{text} + 0e0 {op.value} {bind(float(operand))}"
+        return f"CASE WHEN {text} REGEXP {bind(_DECIMAL)} THEN {compared} ELSE FALSE END"
 
 
 def _slack(bound: float, *, up: bool) -> float:
@@ -186,15 +187,18 @@ def member(key: str) -> str:
 
 
 def extract(document: str, path: str) -> str:
-    """What lies at `path` in `document`. Percent signs are doubled, because values are put into the statement later."""
-    return document if path == "$" else f"JSON_EXTRACT({document}, {text_literal(path).replace('%', '%%')})"
+    """What lies at `path` in `document`, as JSON, also where a column holds its text.
+
+    Percent signs are doubled, because values are put into the statement later.
+    """
+    return f"JSON_EXTRACT({document}, {text_literal(path).replace('%', '%%')})"
 
 
 class MySQLDocuments(Documents):
     """MySQL compares JSON values by kind and value, which is what is asked for.
 
-    Numbers in documents are doubles that may be an ulp off, see `Flavour.exact_json`. The operand goes the same way, from the
-    same text, and so is off by the same.
+    Numbers in documents are doubles that may be an ulp off, see `Flavour.exact_json`. The operand goes the same way, from
+    the same text, and so is off by the same.
     """
 
     def __init__(self, indexed: Mapping[tuple[str, Path], IndexedPath], *, binary_columns: bool) -> None:
@@ -260,8 +264,10 @@ class MariaDBDocuments(Documents):
         return column
 
     def place(self, column: str, path: Path) -> Place | None:
-        """By JSON_EXTRACT, whose paths cannot lead to a key that begins with a minus, quoted or not (seen with 10.11):
-        such a member is looked up by its position among the keys.
+        """By JSON_EXTRACT.
+
+        Its paths cannot lead to a key that begins with a minus, quoted or not (seen with 10.11): such a member is
+        looked up by its position among the keys.
         """
         if column == "metadata" and path and isinstance(path[0], str):
             path = (metadata_key(path[0]), *path[1:])
@@ -295,14 +301,16 @@ class MariaDBDocuments(Documents):
         return self._equal_number(place, operand, bind)
 
     def _equal_number(self, place: Place, operand: float, bind: Bindings) -> str:
-        """Integers as integers, doubles as doubles: as Python does, which never rounds to compare."""
-        clauses = []
+        """Integers as integers, doubles as doubles: as Python does, which never rounds to compare.
+
+        What has a point or an exponent is a double; JSON_TYPE calls 1e300 an integer.
+        """
+        text, clauses = f"JSON_UNQUOTE({place.value})", []
         if operand == int(operand) and int(operand) in _INT64:
-            integer = f"CAST(JSON_UNQUOTE({place.value}) AS SIGNED)"
-            clauses.append(f"WHEN 'INTEGER' THEN {integer} = {bind(int(operand))}")
+            clauses.append(f"{text} = {bind(str(int(operand)))}")
         if float(operand) == operand:
-            clauses.append(f"WHEN 'DOUBLE' THEN {self.double(place)} = {bind(float(operand))}")
-        return f"CASE {place.kind} {' '.join(clauses)} ELSE FALSE END"
+            clauses.append(f"({text} REGEXP '[.eE]' AND {self.double(place)} = {bind(float(operand))})")
+        return f"({place.kind} IN ('INTEGER', 'DOUBLE') AND ({' OR '.join(clauses)}))"
 
     def number_in_index(self, operand: float, bind: Bindings) -> str:
         """The double itself."""
@@ -310,8 +318,9 @@ class MariaDBDocuments(Documents):
 
     def order_number(self, place: Place, op: Op, operand: float, bind: Bindings) -> str:
         """Numbers as doubles."""
+        number = f"{self.double(place)} {op.value} {bind(float(operand))}"
         return (
-            f"CASE WHEN {place.kind} IN ('INTEGER', 'DOUBLE') THEN {self.double(place)} {op.value} {bind(float(operand))} "
+            f"CASE WHEN {place.kind} IN ('INTEGER', 'DOUBLE') THEN {number} "
             f"WHEN {place.kind} = 'STRING' THEN {self.decimal(place, op, operand, bind)} ELSE FALSE END"
         )
 

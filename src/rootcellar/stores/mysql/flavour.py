@@ -44,9 +44,16 @@ class Flavour(msgspec.Struct, frozen=True):
         return "utf8mb4_0900_bin" if self.version >= _BINARY_COLLATION else None
 
     @property
+    def json_depth(self) -> int:
+        """Containers within each other that its JSON functions take, with one to spare for what is around a value."""
+        return 30 if self.mariadb else 98
+
+    @property
     def exact_json(self) -> bool:
-        """Whether the engine's JSON functions leave numbers as they are written. MySQL's make doubles of them, and miss
-        the nearest one by a bit or two where there are more than 15 digits (bugs.mysql.com 116160).
+        """Whether the engine's JSON functions leave numbers as they are written.
+
+        MySQL's make doubles of them, and miss the nearest one by a bit or two where there are more than 15 digits
+        (bugs.mysql.com 116160).
         """
         return self.mariadb
 
@@ -63,7 +70,7 @@ def read_flavour(handshake: str) -> Flavour:
     flavour = Flavour(mariadb, version)
     if version < (_MARIADB_MINIMUM if mariadb else _MYSQL_MINIMUM):
         raise NotSupported(
-            f"this server says that it is {handshake}; records need MySQL 8.0.14 or MariaDB 10.6 at least: upgrade it, or "
-            "keep the records in another store"
+            f"this server says that it is {handshake}; records need MySQL 8.0.14 or MariaDB 10.6 at least: upgrade it, "
+            "or keep the records in another store"
         )
     return flavour

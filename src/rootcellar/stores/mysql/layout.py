@@ -1,4 +1,4 @@
-"""The tables as this flavour of server has them: types, and the generated columns that declared paths are indexed by."""
+"""The tables as one flavour of server has them: types, and the generated columns behind declared paths."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Layout(msgspec.Struct, frozen=True):
 
     def expected(self) -> Shape:
         """What the tables should look like."""
-        tables = {table: {column.name: self._type_of(column) for column in columns} for table, columns in TABLES.items()}
+        tables = {table: {one.name: self._type_of(one) for one in columns} for table, columns in TABLES.items()}
         indexes = {self.names.index(key) for key in INDEXES} | self.add_paths().keys()
         return Shape(tables=tables, indexes=frozenset(indexes))
 

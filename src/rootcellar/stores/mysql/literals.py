@@ -77,4 +77,4 @@ def encoded(sql: str) -> bytes:
     try:
         return sql.encode()
     except UnicodeEncodeError as error:
-        raise InvalidInput("a text with a lone surrogate cannot be stored in MySQL or MariaDB, nor be looked for") from error
+        raise InvalidInput("a text with a lone surrogate cannot be stored here, nor be looked for") from error

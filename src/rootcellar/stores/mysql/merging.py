@@ -96,7 +96,7 @@ def merge_statement(task: str, flavour: Flavour, records: Sequence[TaskRecord], 
 @lru_cache(maxsize=256)
 def merge_sql(task: str, flavour: Flavour, shape: BatchShape) -> tuple[str, str]:
     """What stands before and behind the rows."""
-    head = f"INSERT INTO {task} ({', '.join(shape.columns)}) VALUES "
+    head = f"INSERT INTO {task} ({', '.join(shape.columns)}) VALUES "  # noqa: S608 - names of ours, quoted
     update = ", ".join(f"{column} = {expression}" for column, expression in _Merge(task, flavour, shape).assignments())
     return head, f"{' AS new' if flavour.row_alias else ''} ON DUPLICATE KEY UPDATE {update}"
 
@@ -146,7 +146,10 @@ class _Merge:
         )
 
     def _slot(self, incoming: str, stored: str, number: int) -> str:
-        """A path and its new value. JSON_EXTRACT goes around the choice, for MariaDB takes what comes out of a CASE for text."""
+        """A path and its new value.
+
+        JSON_EXTRACT goes around the choice, because MariaDB takes what comes out of a CASE for text.
+        """
         order, stored_order = self.incoming("metadata_order"), self.stored("metadata_order")
         keys = f"JSON_KEYS({order})"
         key = f"JSON_EXTRACT({keys}, '$[{number}]')"
@@ -158,8 +161,9 @@ class _Merge:
         return f"COALESCE(JSON_UNQUOTE(JSON_EXTRACT({order}, {path})), '')"
 
     def _history(self) -> str:
-        """The union of two objects; of entries with one key the stored one stays. Tells of a long one by the session's
-        LAST_INSERT_ID, which is free: the table has no column that counts.
+        """The union of two objects; of entries with one key the stored one stays.
+
+        Tells of a long one by the session's LAST_INSERT_ID, which is free: the table has no column that counts.
         """
         stored = self.stored("history")
         long = f"JSON_LENGTH({stored}) >= {LONG_HISTORY}"
@@ -181,7 +185,5 @@ def trim_sql(task: str) -> str:
     joined = f"GROUP_CONCAT({entry} ORDER BY entry.name SEPARATOR '\x1e')"
     newest = f"REPLACE(SUBSTRING_INDEX({joined}, '\x1e', -{HISTORY_LIMIT}), '\x1e', ',')"
     names = f"JSON_TABLE(JSON_KEYS({task}.history), '$[*]' COLUMNS (name LONGTEXT CHARACTER SET utf8mb4 PATH '$'))"
-    return (
-        f"UPDATE {task} SET history = (SELECT CONCAT('{{', {newest}, '}}') FROM {names} AS entry) "
-        f"WHERE id IN %(ids)s AND JSON_LENGTH(history) > {HISTORY_LIMIT}"
-    )
+    trimmed = f"(SELECT CONCAT('{{', {newest}, '}}') FROM {names} AS entry)"  # noqa: S608 - names of ours, quoted
+    return f"UPDATE {task} SET history = {trimmed} WHERE id IN %(ids)s AND JSON_LENGTH(history) > {HISTORY_LIMIT}"  # noqa: S608

@@ -2,10 +2,10 @@
 
 A row differs from what `_sql.rows` says in these:
 
-- `history` is an object, so that the union of two histories is one JSON function: a key that sorts as the transition does,
-  and the transition.
+- `history` is an object, so that the union of two histories is one JSON function: a key that sorts as the transition
+  does, and the transition.
 - Where the engine misreads numbers (`Flavour.exact_json`), a metadata value that it might change is kept as text too,
-  behind its stamp: the stamp, a line feed, the value's JSON.
+  behind its stamp: the stamp, a line feed, the value's JSON. So is one that is too deep for the engine.
 - Where it cannot address some keys, metadata has them in another form: see `documents.metadata_key`.
 """
 
@@ -21,21 +21,22 @@ import msgspec
 from rootcellar.errors import RecordUnreadable
 from rootcellar.record import HISTORY_LIMIT, TaskRecord, Transition, microseconds
 from rootcellar.store.documents import plain_transition
-from rootcellar.stores._sql.columns import COLUMN_NAMES, COLUMNS, Logical
+from rootcellar.stores._sql.columns import COLUMN_NAMES, COLUMNS, Column, Logical
 from rootcellar.stores._sql.rows import decode_json, encode_json
 from rootcellar.stores.mysql.documents import metadata_key, plain_metadata_key
+from rootcellar.stores.mysql.flavour import Flavour
+from rootcellar.stores.mysql.folding import folded_text, is_deep, unfolded
 from rootcellar.stores.mysql.literals import literal, text_literal, time_literal
 
 NULL: Final = "NULL"
 EMPTY: Final = "'{}'"
-#: A number that MySQL may misread: more than 15 digits, or an exponent. Also true of some texts and integers, at no harm.
+#: A number that MySQL may misread: more than 15 digits, or an exponent. Also true of some texts and integers.
 _HARD_NUMBER: Final = re.compile(r"[0-9.]{16}|[0-9][eE]")
 
 _decode_history: Final = msgspec.json.Decoder(dict[str, Transition]).decode
 _read_fields: Final = attrgetter(*COLUMN_NAMES)
 _positions: Final = {name: position for position, name in enumerate(COLUMN_NAMES)}
 _METADATA, _ORDER, _HISTORY = (_positions[name] for name in ("metadata", "metadata_order", "history"))
-_TEXTS: Final = tuple(_positions[column.name] for column in COLUMNS if column.logical in {Logical.ID, Logical.TEXT})
 _DOCUMENTS: Final = tuple(
     _positions[column.name]
     for column in COLUMNS
@@ -43,22 +44,9 @@ _DOCUMENTS: Final = tuple(
 )
 
 
-def json_literal(document: Any) -> str:
-    """A document as JSON text in quotes; null for None."""
-    return NULL if document is None else text_literal(encode_json(document).decode())
-
-
-def _nothing(_: Any) -> str:
+def _empty(_: Any) -> str:
     """For the columns that `Rows.encode` writes by itself."""
     return EMPTY
-
-
-_WRITERS: Final[tuple[Callable[[Any], str], ...]] = tuple(
-    _nothing
-    if column.name in {"metadata", "metadata_order", "history"}
-    else {Logical.JSON: json_literal, Logical.TIME: time_literal}.get(column.logical, literal)
-    for column in COLUMNS
-)
 
 
 def history_key(entry: Transition) -> str:
@@ -70,20 +58,36 @@ def history_literal(history: Sequence[Transition]) -> str:
     """A history as the literal of its object."""
     if not history:
         return EMPTY
-    return json_literal({history_key(entry): plain_transition(entry) for entry in history})
+    return _json_literal({history_key(entry): plain_transition(entry) for entry in history})
+
+
+def _json_literal(document: Any) -> str:
+    return text_literal(encode_json(document).decode())
 
 
 class Rows:
-    """Between records and rows. `exact`: the engine's JSON leaves numbers alone. `awkward_keys`: it cannot address some."""
+    """Between records and rows, on a server of one flavour."""
 
-    def __init__(self, *, exact: bool, awkward_keys: bool) -> None:
-        self._exact = exact
-        self._awkward_keys = awkward_keys
+    def __init__(self, flavour: Flavour) -> None:
+        self._exact = flavour.exact_json
+        self._depth = flavour.json_depth
+        self._awkward_keys = flavour.mariadb
+        self._writers: tuple[Callable[[Any], str], ...] = tuple(map(self._writer, COLUMNS))
+
+    def _writer(self, column: Column) -> Callable[[Any], str]:
+        if column.logical is Logical.TIME:
+            return time_literal
+        if column.logical is not Logical.JSON:
+            return literal
+        return _empty if _positions[column.name] in {_METADATA, _ORDER, _HISTORY} else self._document_literal
+
+    def _document_literal(self, document: Any) -> str:
+        return text_literal(folded_text(document, self._depth))
 
     def encode(self, record: TaskRecord) -> list[str]:
         """A record in document form as literals, in the order of the columns."""
         values = _read_fields(record)
-        row = [NULL if value is None else write(value) for write, value in zip(_WRITERS, values, strict=True)]
+        row = [NULL if value is None else write(value) for write, value in zip(self._writers, values, strict=True)]
         if record.metadata_order:
             row[_METADATA], row[_ORDER] = self._metadata(record.metadata, record.metadata_order)
         if record.history:
@@ -95,14 +99,21 @@ class Rows:
             metadata = {metadata_key(key): value for key, value in metadata.items()}
             order = {metadata_key(key): stamp for key, stamp in order.items()}
         text = encode_json(metadata).decode()
-        if not self._exact and _HARD_NUMBER.search(text):
-            order = {key: stamp + self._exact_text(metadata.get(key)) for key, stamp in order.items()}
-        return text_literal(text), json_literal(order)
+        if is_deep(metadata, text, self._depth) or not (self._exact or _HARD_NUMBER.search(text) is None):
+            return self._doubled_metadata(metadata, order)
+        return text_literal(text), _json_literal(order)
 
-    @staticmethod
-    def _exact_text(value: Any) -> str:
-        text = encode_json(value).decode()
-        return "\n" + text if _HARD_NUMBER.search(text) else ""
+    def _doubled_metadata(self, metadata: dict[str, Any], order: dict[str, str]) -> tuple[str, str]:
+        """Metadata of which some values are kept as text too; what is too deep, as text alone."""
+        kept, order = dict(metadata), dict(order)
+        for key in order:
+            value = metadata.get(key)
+            text = encode_json(value).decode()
+            deep = is_deep(value, text, self._depth - 1)
+            if deep or not (self._exact or _HARD_NUMBER.search(text) is None):
+                order[key] += "\n" + text
+                kept[key] = None if deep else value
+        return _json_literal(kept), _json_literal(order)
 
     def decode(self, row: Sequence[Any]) -> TaskRecord:
         """The record of a row. Raises `RecordUnreadable` when a document or time in it is none."""
@@ -112,13 +123,9 @@ class Rows:
             raise RecordUnreadable(f"the record of task {row[0]!r} cannot be read: {error}") from error
 
     def _decode(self, row: list[Any]) -> TaskRecord:
-        if isinstance(row[0], bytes):
-            for position in _TEXTS:
-                if isinstance(row[position], bytes):
-                    row[position] = row[position].decode()
         for position in _DOCUMENTS:
             if row[position] is not None:
-                row[position] = decode_json(row[position])
+                row[position] = unfolded(row[position])
         row[_HISTORY] = self._read_history(row[_HISTORY])
         if row[_ORDER] == "{}":
             row[_METADATA], row[_ORDER] = {}, {}

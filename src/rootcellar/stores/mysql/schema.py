@@ -1,13 +1,13 @@
 """Set-up: tables made once, by whoever comes first, and compared with what they should be.
 
-DDL commits by itself here, so a migration's statements can each be run again. Who finds everything in place takes no lock
-and needs no right but to read.
+DDL commits by itself here, so a migration's statements can each be run again. Who finds everything in place takes no
+lock and needs no right but to read.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from logging import getLogger
 from typing import Any, Final
@@ -31,7 +31,9 @@ PATIENCE: Final = 120
 class Schema:
     """The tables of one store, over one session. `queries`: the statements of ``queries.sql`` by name."""
 
-    def __init__(self, session: Session, layout: Layout, queries: dict[str, str], migrations: Sequence[Migration]) -> None:
+    def __init__(
+        self, session: Session, layout: Layout, queries: Mapping[str, str], migrations: Sequence[Migration]
+    ) -> None:
         self._session = session
         self._layout = layout
         self._names = layout.names
@@ -41,8 +43,8 @@ class Schema:
     def setup(self, *, manage_paths: bool) -> None:
         """Bring the tables up to date, and the generated columns too if asked to.
 
-        Raises `SchemaError` when something of another shape is in the way, `AccessDenied` when there is something to make
-        and no right to make it.
+        Raises `SchemaError` when something of another shape is in the way, `AccessDenied` when there is something to
+        make and no right to make it.
         """
         if not self._pending() and not (manage_paths and self._path_statements()):
             return
@@ -90,8 +92,8 @@ class Schema:
         ]
         if findings:
             raise SchemaError(
-                f"something else is where the tables should be: {'; '.join(findings)}; move it, or give another name with "
-                "?table="
+                f"something else is where the tables should be: {'; '.join(findings)}; move it, or give another name "
+                "with ?table="
             )
 
     def _shape(self) -> Shape:
@@ -112,7 +114,8 @@ class Schema:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         # Locks belong to the whole server, and their names are short.
-        lock = "rootcellar_" + hashlib.sha256(f"{self._rows('database')[0][0]}.{self._names.task}".encode()).hexdigest()[:32]
+        owner = f"{self._rows('database')[0][0]}.{self._names.task}"
+        lock = "rootcellar_" + hashlib.sha256(owner.encode()).hexdigest()[:32]
         if self._rows("lock", lock=lock, patience=PATIENCE)[0][0] != 1:
             raise StoreUnavailable(f"another process has been setting up the tables for more than {PATIENCE} s")
         try:

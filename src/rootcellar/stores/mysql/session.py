@@ -13,16 +13,16 @@ import pymysql
 from pymysql.constants import CLIENT, FIELD_TYPE
 from pymysql.converters import conversions
 
-from rootcellar.stores.mysql.faults import TRY_AGAIN, number_of
+from rootcellar.stores.mysql.faults import TRY_AGAIN, is_answer, number_of
 from rootcellar.stores.mysql.flavour import Flavour, read_flavour
 from rootcellar.stores.mysql.literals import encoded, filled
 
 T = TypeVar("T")
 
 #: Strict: what does not fit is an error, never cut. Backslashes and quotes mean what `literals` takes them to mean.
+_MODE: Final = "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
 _SETTINGS: Final = (
-    "SET SESSION sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', "
-    "time_zone = '+00:00', group_concat_max_len = 4294967295",
+    f"SET SESSION sql_mode = '{_MODE}', time_zone = '+00:00', group_concat_max_len = 4294967295",
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
 )
 #: Tries of a statement that a deadlock or a lock held too long made fail.
@@ -39,6 +39,11 @@ def _read_time(text: str) -> datetime:
 _CONVERSIONS: Final = {**conversions, FIELD_TYPE.DATETIME: _read_time, FIELD_TYPE.TIMESTAMP: _read_time}
 
 
+def _read_text(data: str | bytes) -> str:
+    """A text, also one that is kept as bytes because no collation would do."""
+    return data.decode() if isinstance(data, bytes) else data
+
+
 class Session:
     """An open connection that commits after each statement, outside `transaction`. Used by one thread at a time.
 
@@ -53,6 +58,8 @@ class Session:
         self._in_transaction = False
         try:
             self.flavour: Flavour = read_flavour(self._connection.get_server_info())
+            if self.flavour.collation is None:
+                self._connection.decoders[FIELD_TYPE.VAR_STRING] = _read_text
             for setting in _SETTINGS:
                 self.run(setting)
             #: Bytes; the server cuts the connection on a statement that is longer.
@@ -95,8 +102,7 @@ class Session:
 
     def sound(self, error: BaseException) -> bool:
         """Whether the connection can be used after `error`: the server answered, and the answer was no."""
-        refused = isinstance(error, pymysql.MySQLError) and 1000 <= number_of(error) < 2000
-        return refused and self._connection.open and not self._in_transaction
+        return is_answer(error) and self._connection.open and not self._in_transaction
 
     def close(self) -> None:
         """Take leave of the server."""

@@ -10,13 +10,13 @@ from functools import cached_property, partial
 from operator import attrgetter
 from typing import Any, ClassVar, Final, TypeVar
 
-from rootcellar.errors import MissingDriver, RootcellarError, ValueTooLarge
+from rootcellar.errors import MissingDriver, RecordUnreadable, RootcellarError, ValueTooLarge
 from rootcellar.record import TaskRecord
 from rootcellar.store.capabilities import Capabilities
 from rootcellar.store.chord import ChordPart, ChordState
 from rootcellar.store.url import StoreURL
 from rootcellar.store.watch import Watcher
-from rootcellar.stores._sql.rows import RowCodec, json_text
+from rootcellar.stores._sql.rows import RowCodec
 from rootcellar.stores._sql.schema import DeclaredPath, render
 from rootcellar.stores._sql.statements import Statement, Statements
 from rootcellar.stores._sql.store import SQLStore
@@ -31,6 +31,7 @@ from rootcellar.stores.mysql.dialect import MySQLDialect
 from rootcellar.stores.mysql.documents import Documents, MariaDBDocuments
 from rootcellar.stores.mysql.faults import translated
 from rootcellar.stores.mysql.flavour import Flavour
+from rootcellar.stores.mysql.folding import folded_text, unfolded
 from rootcellar.stores.mysql.layout import Layout
 from rootcellar.stores.mysql.literals import encoded
 from rootcellar.stores.mysql.merging import merge_statement, split, trim_sql
@@ -57,8 +58,9 @@ class MySQLStore(SQLStore):
     """Records in MySQL, 8.0.14 or later, or MariaDB, 10.6 or later.
 
     URL parameters beside those of `SQLStore`: ``unix_socket``, ``ssl``, ``ssl_ca``, ``ssl_cert``, ``ssl_key``,
-    ``ssl_verify_cert``, ``ssl_verify_identity``, ``connect_timeout`` (10), ``read_timeout``, ``write_timeout`` (60; seconds),
-    and ``pool_size``, the most connections of one process (10).
+    ``ssl_verify_cert``, ``ssl_verify_identity``, ``ssl_disabled``, ``bind_address``, ``connect_timeout`` (10 seconds),
+    ``read_timeout`` and ``write_timeout`` (60), ``charset`` (utf8mb4, no other), and ``pool_size``, the most
+    connections of one process (10).
     """
 
     capabilities: ClassVar = Capabilities(
@@ -105,7 +107,7 @@ class MySQLStore(SQLStore):
 
     @cached_property
     def _own_rows(self) -> Rows:
-        return Rows(exact=self.flavour.exact_json, awkward_keys=self.flavour.mariadb)
+        return Rows(self.flavour)
 
     @cached_property
     def _read_documents(self) -> Documents:
@@ -157,8 +159,10 @@ class MySQLStore(SQLStore):
         return Layout(self._flavour or self._assumed, self.names, self.paths)
 
     def schema_sql(self) -> str:
-        """See `SQLStore.schema_sql`. For the server that the store has talked to; before, for MySQL 8.4 or, with a URL
-        that begins with ``mariadb``, for MariaDB.
+        """See `SQLStore.schema_sql`.
+
+        For the server that the store has talked to; before, for MySQL 8.4 or, with a URL that begins with ``mariadb``,
+        for MariaDB.
         """
         layout = self._known_layout
         return layout.fill(render(self.migrations, self.names, [self._path_index_sql(path) for path in self.paths]))
@@ -177,7 +181,7 @@ class MySQLStore(SQLStore):
         return moment
 
     def describe(self) -> dict[str, Any]:
-        """The server's make and version, and its settings that decide what survives a crash, what fits, and what others see."""
+        """The server's make and version, and the settings that decide what survives a crash and what fits."""
         settings = {str(name): value for name, value in self._call(self._rows, self._named("settings"))}
         flushed = settings.get("innodb_flush_log_at_trx_commit") == "1"
         return {"engine": self.flavour.title, **settings, "durable": flushed}
@@ -228,7 +232,7 @@ class MySQLStore(SQLStore):
         return sum(self._run(self._named(name, ids=piece, **parameters)) for piece in pieces)
 
     def _expire(self, now: datetime, limit: int) -> int:
-        # Read first, without locks, then deleted by key: the other way round, index before record, deadlocks with writers.
+        # Read first, without locks, then deleted by key: a writer also locks the record before the indexes.
         expired = sorted(row[0] for row in self._rows(self._named("expired", now=now, limit=limit)))
         removed = self._delete_some("expire", expired, now=now)
         if removed < limit:
@@ -246,7 +250,17 @@ class MySQLStore(SQLStore):
     # -- groups and chords ---------------------------------------------------------------------------------------------
 
     def _group_save(self, group_id: str, members: Any, expires_at: datetime | None) -> None:
-        self._run(self._named("group_save", group_id=group_id, members=json_text(members), expires_at=expires_at))
+        text = self._document_text(members)
+        self._run(self._named("group_save", group_id=group_id, members=text, expires_at=expires_at))
+
+    def _document_text(self, document: Any) -> str | None:
+        return None if document is None else folded_text(document, self.flavour.json_depth)
+
+    def _document(self, text: str | bytes | None, owner: str) -> Any:
+        try:
+            return None if text is None else unfolded(text)
+        except ValueError as error:
+            raise RecordUnreadable(f"what is stored for {owner!r} cannot be read: {error}") from error
 
     def _group_delete(self, group_id: str) -> None:
         self._run(self._named("group_delete", group_id=group_id))
@@ -264,7 +278,7 @@ class MySQLStore(SQLStore):
         def named(name: str, **parameters: Any) -> Statement:
             return self._named(name, group_id=part.group_id, **parameters)
 
-        payload = json_text(part.payload)
+        payload = self._document_text(part.payload)
         with session.transaction():
             session.run(*named("chord_touch", expires_at=part.expires_at))
             session.run(*named("chord_part_add", position=part.position, task_id=part.task_id, payload=payload))
