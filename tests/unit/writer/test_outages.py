@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -389,15 +390,16 @@ def test_random_failures_lose_nothing(seed: int, store: FailingStore, make_write
         def life(number: int) -> None:
             task_id = str(number)
             writer.submit(delta(task_id, "QUEUED"))
-            if number % 40 == 0:
-                store.error = AWAY
-            if number % 40 == 20:
-                store.error = None
             writer.submit(delta(task_id, "STARTED"))
             writer.write(delta(task_id, "SUCCESS", result=[number, "x" * 10_000]))
 
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(life, range(400)))
+            lives = [pool.submit(life, number) for number in range(400)]
+            while not all(future.done() for future in lives):
+                store.error = random.choice([None, AWAY])
+                time.sleep(0.02)
+        for future in lives:
+            future.result()
         store.repair()
         assert writer.flush()
         eventually(lambda: spool.depth() == 0)
