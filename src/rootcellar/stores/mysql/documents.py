@@ -197,8 +197,8 @@ def extract(document: str, path: str) -> str:
 class MySQLDocuments(Documents):
     """MySQL compares JSON values by kind and value, which is what is asked for.
 
-    Numbers in documents are doubles that may be an ulp off, see `Flavour.exact_json`. The operand goes the same way, from
-    the same text, and so is off by the same.
+    Numbers in documents are doubles that may be an ulp off, see `Flavour.exact_json`. The operand goes the same way,
+    from the same text, and so is off by the same.
     """
 
     def __init__(self, indexed: Mapping[tuple[str, Path], IndexedPath], *, binary_columns: bool) -> None:

@@ -34,16 +34,19 @@ _DENIED: Final = frozenset(
 #: Not there, not reachable, too many connections, shutting down, connection lost or killed, timed out, disk full.
 _AWAY: Final = frozenset(
     {
-        0, 1021, 1040, 1041, 1053, 1077, 1078, 1080, 1114, 1152, 1158, 1159, 1160, 1161, 1184, 1203, 1226, 1317, 1927, 1969,
-        2002, 2003, 2005, 2006, 2013, 2014, 2055, 3024, 3032, 3169, 4031,
+        0, 1021, 1040, 1041, 1053, 1077, 1078, 1080, 1114, 1152, 1158, 1159, 1160, 1161, 1184, 1203, 1226, 1317, 1927,
+        1969, 2002, 2003, 2005, 2006, 2013, 2014, 2055, 3024, 3032, 3169, 4031,
     }
 )  # fmt: skip
 #: A replica, or a primary that was made one: the next connection may reach the new primary.
 _READ_ONLY: Final = frozenset({1036, 1223, 1290, 1792, 1836, 3100})
 _CLIENT: Final = range(2000, 3000)
 _SCHEMA: Final = frozenset({1049, 1050, 1051, 1054, 1060, 1061, 1136, 1146, 1305, 1364, 1932})
-#: Of a statement that the server refused: numbers, the error, and its sentence.
-_REFUSALS: Final[tuple[tuple[frozenset[int], type[RootcellarError], str], ...]] = (
+#: Numbers, the error they mean, and its sentence.
+_MEANINGS: Final[tuple[tuple[frozenset[int], type[RootcellarError], str], ...]] = (
+    (_DENIED, AccessDenied, "the server refused: {}"),
+    (_READ_ONLY, StoreUnavailable, "the server takes no writes now: {}"),
+    (_AWAY | TRY_AGAIN, StoreUnavailable, "the server cannot be used now: {}"),
     (_SCHEMA, SchemaError, "the tables are not what this version needs: {}; run setup, or see `rootcellar doctor`"),
     (frozenset({1301, 1406, 3157, 4040}), ValueTooLarge, "a value does not fit: {}"),
     (frozenset({1153}), ValueTooLarge, "a record is larger than the server's max_allowed_packet: {}"),
@@ -78,13 +81,7 @@ def translated(error: Exception) -> RootcellarError | None:
     if not isinstance(error, pymysql.MySQLError):
         return None
     number, message = number_of(error), _message(error)
-    if number in _DENIED:
-        return AccessDenied(f"the server refused: {message}")
-    if number in _READ_ONLY:
-        return StoreUnavailable(f"the server takes no writes now: {message}")
-    if number in _AWAY | TRY_AGAIN:
-        return StoreUnavailable(f"the server cannot be used now: {message}")
-    for numbers, kind, sentence in _REFUSALS:
+    for numbers, kind, sentence in _MEANINGS:
         if number in numbers:
             return kind(sentence.format(message))
     return StoreError(f"the server reports: {message}")
