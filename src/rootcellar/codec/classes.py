@@ -204,11 +204,11 @@ def _subclass(cls: type[Any]) -> Encoder | None:
     base = _base_of(cls)
     if base is None:
         return None
-    encode_base, plain = BUILT_IN[base], _REBUILT.get(base)
+    plain = _REBUILT.get(base)
     reference = reference_of(cls)
 
     def encode(value: Any, walk: Walk) -> Encoded:
-        document, tree = encode_base(value if plain is None else plain(value), walk)
+        document, tree = walk.encoders[base](value if plain is None else plain(value), walk)
         has_state = plain is None or getattr(value, "__dict__", None)
         return document, marked(tree, ("plain:" if has_state else "subclass:") + reference)
 
@@ -234,7 +234,7 @@ def _decode_plain(value: Any, argument: str) -> Any:
 
 def _encode_unrestored(value: Any, walk: Walk) -> Encoded:
     plain = next(plain for carrier, plain in PLAIN_TYPES.items() if isinstance(value, carrier))
-    document, tree = BUILT_IN[plain](plain(value), walk)
+    document, tree = walk.encoders[plain](plain(value), walk)
     return document, marked(tree, value.__rootcellar_type__)
 
 

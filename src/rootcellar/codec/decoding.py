@@ -56,7 +56,7 @@ def decode_exception(document: Any, *, make_stand_in: MakeStandIn = stand_in_cla
 
 
 def _restored(document: Any, node: dict[str, Any]) -> Any:
-    """The value of a document and the tree of its marks. Two calls for each level: the stack bounds what can be read."""
+    """The value of a document and the tree of its marks; two calls a level, as the stack bounds the depth."""
     if document is None:
         return None
     mark = node.get(OWN)

@@ -42,10 +42,10 @@ def encode(value: Any, *, path: Sequence[str] = (), lenient: bool = False, exact
     Raises:
         CodecError: The value, or a part of it that the message names, cannot be stored.
     """
-    if not exact_floats and is_plain(value):
-        return Encoded(value, None)
-    walk = Walk(EXACT_FLOATS if exact_floats else BUILT_IN, encoder_of, lenient=lenient)
     try:
+        if not exact_floats and is_plain(value):
+            return Encoded(value, None)
+        walk = Walk(EXACT_FLOATS if exact_floats else BUILT_IN, encoder_of, lenient=lenient)
         document, tree = walk.encode(value)
         return Encoded(document, types_of(tree))
     except Exception as error:  # noqa: BLE001 - a user's own code may raise anything

@@ -134,22 +134,22 @@ def _build_struct(cls: type[Any], stored: dict[str, Any], _unset: frozenset[str]
 def _is_model(cls: type[Any]) -> bool:
     pydantic = sys.modules.get("pydantic.main")
     base = getattr(pydantic, "BaseModel", None)
-    return base is not None and base in cls.__mro__ and hasattr(cls, "__pydantic_fields__")
+    return base is not None and base in cls.__mro__ and isinstance(getattr(cls, "model_fields", None), dict)
 
 
 def _model_fields(value: Any) -> Iterator[tuple[str, Any]]:
     """Fields, extras and private attributes, which cannot share a name."""
-    yield from ((name, item) for name, item in value.__dict__.items() if name in type(value).__pydantic_fields__)
+    yield from ((name, item) for name, item in value.__dict__.items() if name in type(value).model_fields)
     yield from (value.__pydantic_extra__ or {}).items()
     yield from (value.__pydantic_private__ or {}).items()
 
 
 def _unset_model_fields(value: Any) -> list[str]:
-    return [name for name in type(value).__pydantic_fields__ if name not in value.__pydantic_fields_set__]
+    return [name for name in type(value).model_fields if name not in value.__pydantic_fields_set__]
 
 
 def _build_model(cls: type[Any], stored: dict[str, Any], unset: frozenset[str]) -> Any:
-    known, private = cls.__pydantic_fields__, cls.__private_attributes__
+    known, private = cls.model_fields, cls.__private_attributes__
     fields = {name: item for name, item in stored.items() if name in known}
     extra = {name: item for name, item in stored.items() if name not in known and name not in private}
     allows_extra = cls.model_config.get("extra") == "allow"

@@ -87,3 +87,8 @@ def shown(value: Any) -> tuple[str, str]:
     except Exception:  # noqa: BLE001 - a user's __repr__, or recursion without end
         text = f"<{type(value).__qualname__} object without a repr>"
     return readable(text[:_REPR_LIMIT]), "repr:" + quoted(qualified_name(type(value)))
+
+
+def named(value: Any) -> tuple[str, str]:
+    """What stands in for a value of which not even the repr is to be stored: the name of its class, marked."""
+    return readable(f"<{type(value).__qualname__}>"), "repr:" + quoted(qualified_name(type(value)))

@@ -12,6 +12,8 @@ from rootcellar.codec.plain import INT_MAX, INT_MIN, KEY_LIMIT, NATIVE_DEPTH, ar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from rootcellar.codec.exceptions import Chains
+
 #: A document and the tree of its marks.
 Encoded: TypeAlias = "tuple[Any, Tree | None]"
 Encoder: TypeAlias = "Callable[[Any, Walk], Encoded]"
@@ -29,7 +31,7 @@ class Walk:
         lenient: Whether the repr of a value that cannot be stored stands in for it.
     """
 
-    __slots__ = ("depth", "encoder_of", "encoders", "lenient")
+    __slots__ = ("chains", "depth", "encoder_of", "encoders", "lenient")
 
     def __init__(
         self, encoders: dict[type, Encoder], encoder_of: Callable[[type], Encoder], *, lenient: bool = False
@@ -39,6 +41,8 @@ class Walk:
         self.lenient = lenient
         #: How many containers lie around the value at hand.
         self.depth = 0
+        #: The exceptions met so far.
+        self.chains: Chains | None = None
 
     def encode(self, value: Any) -> Encoded:
         """The document of any value. Raises `PathFault` when it cannot be stored."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+from base64 import b64encode
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -50,6 +52,7 @@ class TestOwnClass:
             StopIteration(3),
             TimeoutError(),
             UnicodeError("x\0\ud800"),
+            subprocess.CalledProcessError(1, ["false", "-x"], b"out"),
             shop.Explained("closed", why="Sunday"),
             shop.CardDeclined(code="51", amount=Decimal("9.99")),
             shop.OutOfStock("none left"),
@@ -126,10 +129,35 @@ class TestDocument:
         assert back.args[2] == "<Unprintable object without a repr>"
         assert isinstance(vars(back)["response"], Unrestored)
 
-    def test_an_attribute_that_is_huge_becomes_its_repr(self) -> None:
+    def test_an_attribute_that_is_huge_is_left_out(self) -> None:
         exc = ValueError("x")
         exc.body = "x" * 1_000_000  # type: ignore[attr-defined]
-        assert len(json.dumps(encode_exception(exc))) < 3_000
+        assert encode_exception(exc)["attributes"] == {"body": "<str>"}
+
+    def test_what_drivers_hang_on_their_exceptions_is_not_stored(self) -> None:
+        """Psycopg's errors carry the connection's parameters, SQLAlchemy's those of the statement."""
+        exc = ValueError("cannot connect")
+        exc.info = [shop.Line("password", Decimal(0), "s3cret")]  # type: ignore[attr-defined]
+        exc.params = {"card": "s3cret"}  # type: ignore[attr-defined]
+        exc.hide_parameters = True  # type: ignore[attr-defined]
+        exc.headers = [{"Authorization": "s3cret"}]  # type: ignore[attr-defined]
+        exc.request = shop.Place(3)  # type: ignore[attr-defined]
+        exc.api_key = "s3cret"  # type: ignore[attr-defined]
+        exc.status = 3  # type: ignore[attr-defined]
+        document = encode_exception(exc)
+        assert "s3cret" not in json.dumps(document)
+        assert document["attributes"] == {
+            "info": "<list>", "params": "<dict>", "hide_parameters": True, "headers": "<list>",
+            "request": "<Place>", "api_key": "<str>", "status": 3,
+        }  # fmt: skip
+
+    def test_a_drivers_real_error_holds_no_password(self) -> None:
+        psycopg = pytest.importorskip("psycopg")
+        with pytest.raises(psycopg.OperationalError) as caught:
+            psycopg.connect("host=127.0.0.1 port=1 user=me password=s3cret")
+        text = json.dumps(encode_exception(caught.value))
+        assert "s3cret" not in text
+        assert b64encode(b"s3cret").decode().rstrip("=") not in text
 
     def test_an_exception_that_cannot_be_printed_is_stored_all_the_same(self) -> None:
         class Broken(Exception):
@@ -199,6 +227,26 @@ class TestChain:
         assert exc.__cause__ is not None
         assert exc.__cause__.args == ("right",)
         assert exc.__cause__.__cause__ is None
+
+    def test_an_exception_that_holds_itself_is_stored_once(self) -> None:
+        """As Celery's Retry, whose first argument is itself."""
+        from celery.exceptions import Retry
+
+        retry = Retry("again", exc=ValueError("x"), when=30)
+        assert retry.args[0] is retry
+        back = again(retry)
+        assert isinstance(back, Retry)
+        assert (back.message, back.when, str(back)) == ("again", 30, str(retry))
+        assert isinstance(back.exc, ValueError)
+        assert len(json.dumps(encode_exception(retry))) < 2_000
+
+    def test_a_cause_that_is_an_attribute_too_is_both_again(self) -> None:
+        """As in SQLAlchemy's errors, which keep the driver's."""
+        exc, cause = ValueError("outer"), KeyError("inner")
+        exc.orig = exc.__cause__ = cause  # type: ignore[attr-defined]
+        back = again(exc)
+        assert isinstance(back.__cause__, KeyError)
+        assert isinstance(vars(back)["orig"], KeyError)
 
     def test_a_hostile_chain_without_end_is_read_in_part(self) -> None:
         document: dict[str, Any] = {"type": "ValueError", "module": "builtins", "args": []}

@@ -83,7 +83,13 @@ def test_the_document_depends_on_the_value_alone(value: Any) -> None:
     assert encode(decode(*encode(value))) == encode(value)
 
 
-@given(st.recursive(floats, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20))
+@given(
+    st.recursive(
+        floats | floats.map(shop.Metres),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=20,
+    )
+)
 def test_exact_floats_leave_no_number_that_a_hasty_parser_gets_wrong(value: Any) -> None:
     document, types = encode(value, exact_floats=True)
     assert same(decode(jsonb(document), types), value)
