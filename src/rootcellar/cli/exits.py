@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Self
 
 import click
 
@@ -22,16 +22,17 @@ from rootcellar.errors import (
 class ExitCode(enum.IntEnum):
     """How a command ended; each member's text says when."""
 
-    def __new__(cls, code: int, meaning: str) -> ExitCode:
+    meaning: str
+
+    def __new__(cls, code: int, meaning: str) -> Self:
+        """A member is its code, and knows its meaning."""
         member = int.__new__(cls, code)
         member._value_ = code
         member.meaning = meaning
         return member
 
-    meaning: str
-
     OK = 0, "all went well"
-    FOUND = 1, "nothing was found, `check` or `doctor` found a problem, or the answer to a question was no"
+    FOUND = 1, "nothing was found, `check`, `doctor` or `demo` found a problem, or the answer to a question was no"
     USAGE = 2, "the command, a query, a setting or a URL is wrong, or the store cannot do what was asked"
     UNAVAILABLE = 3, "the store, or the spool, cannot be reached now: try again later"
     DENIED = 4, "the store refused the credentials, or the right to do this"
@@ -72,6 +73,8 @@ def message_of(error: RootcellarError) -> str:
 
 class Failure(click.ClickException):
     """The end of a command: one line on stderr and an exit code."""
+
+    exit_code: int  # click declares it for the class, and reads it from the instance
 
     def __init__(self, message: str, code: ExitCode) -> None:
         super().__init__(message)

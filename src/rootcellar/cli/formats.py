@@ -26,10 +26,11 @@ _CUSTOM_STATE: Final = "blue"
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 #: What a terminal would obey, or turn around, instead of showing it.
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-_MILLISECOND: Final = 0.001
 _MINUTE: Final = 60
 _HOUR: Final = 3600
 _DAY: Final = 86400
+#: Lengths of time, the longest first: from how many seconds on, the name, the unit of the rest and its name.
+_SCALES: Final = ((_DAY, "d", _HOUR, "h"), (_HOUR, "h", _MINUTE, "min"), (_MINUTE, "min", 1, "s"))
 
 
 def state_style(state: str) -> str:
@@ -51,19 +52,17 @@ def duration(seconds: float | None) -> str:
     """A length of time in the two units that matter: ``84 ms``, ``1.25 s``, ``2 min 5 s``; "" for None."""
     if seconds is None:
         return ""
-    if seconds < 0:
-        return "-" + duration(-seconds)
-    if seconds < _MILLISECOND and seconds:
-        return f"{seconds * 1000:.2f} ms"
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < _MINUTE:
+    length = abs(seconds)
+    large = next((scale for scale in _SCALES if length >= scale[0]), None)
+    text = _two(length, *large) if large else _seconds(length)
+    return f"-{text}" if seconds < 0 else text
+
+
+def _seconds(seconds: float) -> str:
+    if seconds >= 1:
         return f"{seconds:.3g} s"
-    if seconds < _HOUR:
-        return _two(seconds, _MINUTE, "min", 1, "s")
-    if seconds < _DAY:
-        return _two(seconds, _HOUR, "h", _MINUTE, "min")
-    return _two(seconds, _DAY, "d", _HOUR, "h")
+    milliseconds = seconds * 1000
+    return f"{milliseconds:.0f} ms" if milliseconds >= 1 or not seconds else f"{milliseconds:.2f} ms"
 
 
 def _two(seconds: float, large: int, large_name: str, small: int, small_name: str) -> str:

@@ -33,10 +33,12 @@ _INLINE: Final = 80
 
 
 def family_of(store: Store, record: TaskRecord) -> list[TaskRecord]:
-    """The records of the workflow that `record` is part of, itself included, the oldest first."""
+    """The records of the workflow and of the group that `record` is part of, itself included, the oldest first."""
     root = record.root_id or record.id
-    where = Or((Condition("root_id", Op.EQ, root), Condition("id", Op.EQ, root)))
-    query = Query(where=where, order=(Order("queued_at"),), limit=FAMILY_LIMIT)
+    conditions = [Condition("root_id", Op.EQ, root), Condition("id", Op.EQ, root)]
+    if record.group_id:
+        conditions.append(Condition("group_id", Op.EQ, record.group_id))
+    query = Query(where=Or(tuple(conditions)), order=(Order("queued_at"),), limit=FAMILY_LIMIT)
     found = store.find_documents(query).records
     return found if any(member.id == record.id for member in found) else [*found, record]
 
@@ -73,13 +75,13 @@ def _facts(record: TaskRecord, now: datetime) -> Iterator[Line]:
         "state": (visible(record.state), state_style(record.state)),
         "queue": _plain(record.queue),
         "worker": _plain(_place(record)),
-        "attempt": _plain(str(record.attempt) if record.attempt else None),
+        "retries": _plain(str(record.attempt) if record.attempt else None),
         "queued": _moment(record.queued_at, now),
         "eta": _moment(record.eta, now),
         "started": _moment(record.started_at, now, ("after waiting", record.wait)),
         "finished": _moment(record.finished_at, now, ("after running", record.runtime)),
         "expires": _moment(record.expires_at, now),
-        "parent": _plain(record.parent_id),
+        "parent": _plain(record.parent_id if record.parent_id != record.id else None),
         "root": _plain(record.root_id if record.root_id != record.id else None),
         "group": _plain(record.group_id),
         "priority": _plain(str(record.priority) if record.priority else None),

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from statistics import median
 from typing import Any, Final
 from uuid import uuid4
@@ -213,7 +214,8 @@ class Trial:
 
     def _measure(self) -> str:
         reading = [_seconds(lambda: self._store.fetch([self._id])) for _ in range(_ROUNDS)]
-        writing = [_seconds(lambda: self._store.apply([self._life(number)])) for number in range(_ROUNDS)]
+        lives = [self._life(number) for number in range(_ROUNDS)]
+        writing = [_seconds(partial(self._store.apply, [life])) for life in lives]
         skew = ""
         with suppress(NotSupported):
             skew = f"; its clock differs by {duration(abs(clock_skew(self._store)))}"

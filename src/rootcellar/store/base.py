@@ -273,7 +273,7 @@ class Store(ABC):
         """A new watcher on this store, for one waiting thread."""
         return self._call(self._watcher)
 
-    # -- looking after the engine: what not every one has ---------------------------------------------------------------
+    # -- looking after the engine --------------------------------------------------------------------------------------
 
     def schema_sql(self) -> str:
         """What `setup` runs, for a DBA to read or to run; connects to nothing.

@@ -24,7 +24,7 @@ _BATCH: Final = 500
 @session_options
 @pass_session
 @click.pass_context
-def find(
+def find(  # noqa: PLR0913, PLR0917 - one per option
     ctx: click.Context,
     session: Session,
     query: str,
