@@ -74,7 +74,12 @@ def test_the_thread_sleeps_while_nothing_waits(
     writer = make_writer(flush_interval=0.01)
     waits: list[float | None] = []
     wait = writer._behind._wake.wait
-    monkeypatch.setattr(writer._behind._wake, "wait", lambda timeout=None: (waits.append(timeout), wait(timeout))[1])
+
+    def watched(timeout: float | None = None) -> bool:
+        waits.append(timeout)
+        return wait(timeout)
+
+    monkeypatch.setattr(writer._behind._wake, "wait", watched)
     writer.submit(delta("a", "STARTED"))
     eventually(lambda: store.get("a") and waits and waits[-1] is None)
 
