@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from logging import getLogger
 from typing import Final
 
+from rootcellar.background import start_thread
 from rootcellar.errors import StoreError
 from rootcellar.record import TaskRecord
 from rootcellar.store.base import Store
@@ -60,8 +61,7 @@ class Hub:
             self._new.update(new)
             watcher = self._watcher
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="rootcellar-waiting", daemon=True)
-                self._thread.start()
+                self._thread = start_thread(self._run, name="rootcellar-waiting")
         if watcher is not None:
             watcher.watch(new)
             watcher.wake()

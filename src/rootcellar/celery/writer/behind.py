@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from logging import getLogger
 from typing import TYPE_CHECKING, Final
 
+from rootcellar.background import start_thread
 from rootcellar.record import join
 
 if TYPE_CHECKING:
@@ -111,11 +113,9 @@ class WriteBehind:
             if self._thread is not None:
                 return
             self._stopping = False
-            self._thread = threading.Thread(target=self._run, name="rootcellar-flush", daemon=True)
-        try:
-            self._thread.start()
-        except RuntimeError:  # the interpreter is shutting down: what waits is flushed at exit
-            self._thread = None
+            # At the interpreter's end no thread starts: what waits is flushed at exit.
+            with suppress(RuntimeError):
+                self._thread = start_thread(self._run, name="rootcellar-flush")
 
     def stop(self) -> None:
         """End the thread; it starts again with the next record."""

@@ -11,6 +11,7 @@ from functools import partial
 from logging import getLogger
 from typing import TYPE_CHECKING, Final
 
+from rootcellar.background import start_thread
 from rootcellar.errors import AccessDenied, RootcellarError, SchemaError, SpoolUnavailable, StoreUnavailable
 from rootcellar.spool import APPLY, Handler, Spool, apply_handler, pack_records
 
@@ -182,12 +183,10 @@ class Delivery:
         with self._lock:
             if self._mender is not None:
                 return
-            self._mender = threading.Thread(target=self._mend, name="rootcellar-mender", daemon=True)
             self._stop.clear()
-        try:
-            self._mender.start()
-        except RuntimeError:  # the interpreter is shutting down: the next process replays
-            self._mender = None
+            # At the interpreter's end no thread starts: the next process replays.
+            with suppress(RuntimeError):
+                self._mender = start_thread(self._mend, name="rootcellar-mender")
 
     def _mend(self) -> None:
         for delay in _delays(0.1, 2.0):

@@ -20,6 +20,7 @@ from zlib import crc32
 import msgspec
 import psycopg
 
+from rootcellar.background import start_thread
 from rootcellar.errors import StoreError
 from rootcellar.store.watch import Watcher
 from rootcellar.stores._sql.names import Names
@@ -124,8 +125,7 @@ class Announcer:
         if self._thread is None:
             with self._starting:
                 if self._thread is None:
-                    self._thread = threading.Thread(target=self._run, name="rootcellar-announcing", daemon=True)
-                    self._thread.start()
+                    self._thread = start_thread(self._run, name="rootcellar-announcing")
 
     def _run(self) -> None:
         while self._wait_for_work():
