@@ -48,6 +48,23 @@ def test_writes_that_come_while_one_is_under_way_are_one_batch(store: FailingSto
     assert [sorted(batch) for batch in store.batches[1:]] == [ids]
 
 
+def test_threads_that_write_again_and_again_stay_together(store: FailingStore, make_writer: MakeWriter) -> None:
+    """A leader waits a moment for those who were there at the last commit, but for nobody after he was alone."""
+    writer = make_writer()
+    leader, followers = behind_a_leader(store, writer, list("abc"))
+    store.gate.set()
+    for future in (leader, *followers):
+        future.result()
+    commits = writer._commits
+    assert commits._crowd == 3
+    commits._duration = 60.0
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda task_id: writer.write(delta(task_id, "SUCCESS")), "def"))
+    writer.write(delta("g", "SUCCESS"))
+    assert commits._crowd == 1
+    assert store.count() == 8
+
+
 def test_only_the_thread_whose_record_is_refused_gets_the_error(store: FailingStore, make_writer: MakeWriter) -> None:
     store.too_large = {"c", "f"}
     leader, followers = behind_a_leader(store, make_writer(), list("abcdefg"))
