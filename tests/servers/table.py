@@ -22,7 +22,7 @@ EMBEDDED = {
 OUTCOMES = ("passed", "failed", "skipped", "xfailed")
 
 
-@dataclass
+@dataclass(eq=False)
 class StoreTable:
     """Counts the outcomes of tests by store, and prints them last of all."""
 
