@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from rootcellar.codec import register
-from rootcellar.errors import RootcellarError
-from rootcellar.query import F, Order, Page, Query
-from rootcellar.record import TaskRecord
-from rootcellar.store.base import Store
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from celery import Celery
 
     from rootcellar.celery.context import annotate, metadata
+    from rootcellar.codec import register
+    from rootcellar.errors import RootcellarError
+    from rootcellar.query import F, Order, Page, Query
+    from rootcellar.record import TaskRecord
+    from rootcellar.store.base import Store
 
 __version__ = "0.1.0"
 
@@ -48,9 +48,24 @@ def open(url_or_app: str | Celery, **options: Any) -> Store:  # noqa: A001 - rea
     return store_of(url_or_app)
 
 
-def __getattr__(name: str) -> Any:
-    if name in {"annotate", "metadata"}:
-        from rootcellar.celery import context
+#: Where each public name lives. It is imported at its first use: `rootcellar --help` needs none of them.
+_HOMES: Final = {
+    "F": "query",
+    "Order": "query",
+    "Page": "query",
+    "Query": "query",
+    "RootcellarError": "errors",
+    "Store": "store.base",
+    "TaskRecord": "record",
+    "annotate": "celery.context",
+    "metadata": "celery.context",
+    "register": "codec",
+}
 
-        return getattr(context, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)
+    return value

@@ -74,11 +74,9 @@ def message_of(error: RootcellarError) -> str:
 class Failure(click.ClickException):
     """The end of a command: one line on stderr and an exit code."""
 
-    exit_code: int  # click declares it for the class, and reads it from the instance
-
     def __init__(self, message: str, code: ExitCode) -> None:
         super().__init__(message)
-        self.exit_code = code
+        self.exit_code = code  # type: ignore[misc] # click reads it from the instance
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the line."""

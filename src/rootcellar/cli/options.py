@@ -46,7 +46,8 @@ _SESSION: Final = (
         "color",
         "--color",
         type=click.Choice(["auto", "always", "never"]),
-        help="Whether to use colours and lines; auto: on a terminal.",
+        metavar="WHEN",
+        help="Whether to use colours and cut lines to fit: auto (on a terminal), always, never.",
     ),
 )
 

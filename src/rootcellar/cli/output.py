@@ -16,6 +16,7 @@ from rootcellar.cli.formats import Span, json_text
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table as RichTable
 
 Color = Literal["auto", "always", "never"]
 Cell = str | Span
@@ -42,7 +43,7 @@ class Table(msgspec.Struct, kw_only=True):
     """Rows of cells, each a text or a text with a style."""
 
     columns: Sequence[Column]
-    rows: list[Sequence[Cell]]
+    rows: Sequence[Sequence[Cell]]
 
 
 class Output:
@@ -94,7 +95,7 @@ class Output:
             for text in plain_lines(table):
                 click.echo(text)
         else:
-            self.console.print(rich_table(table, self.console.width))
+            self.console.print(rich_table(table, self.console.width, unicode=self.unicode))
 
     @contextmanager
     def progress(self, label: str, total: int) -> Iterator[Callable[[int], None]]:
@@ -138,21 +139,20 @@ def plain_lines(table: Table) -> Iterator[str]:
         yield _GAP.join(_padded(text, width, right=column.right) for text, width, column in cells).rstrip()
 
 
-def rich_table(table: Table, width: int) -> Any:
+def rich_table(table: Table, width: int, *, unicode: bool = True) -> RichTable:
     """The table for rich, with the columns that `width` has room for."""
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    kept = fitting_columns(table, width)
+    widths = fitting_widths(table, width)
+    overflow: Literal["ellipsis", "crop"] = "ellipsis" if unicode else "crop"
     made = RichTable(box=None, padding=(0, len(_GAP), 0, 0), pad_edge=False, header_style="bold dim")
-    for index in kept:
+    for index, room in widths.items():
         column = table.columns[index]
         justify: Literal["left", "right"] = "right" if column.right else "left"
-        made.add_column(
-            column.title, justify=justify, no_wrap=True, overflow="ellipsis", min_width=None if column.flexible else 1
-        )
+        made.add_column(column.title, justify=justify, no_wrap=True, overflow=overflow, width=room)
     for row in table.rows:
-        made.add_row(*(Text.assemble(row[index]) for index in kept))
+        made.add_row(*(Text.assemble(row[index]) for index in widths))
     return made
 
 
@@ -160,23 +160,36 @@ def rich_table(table: Table, width: int) -> Any:
 _LEAST: Final = 16
 
 
-def fitting_columns(table: Table, width: int) -> list[int]:
-    """The indexes of the columns to show in `width` characters; those of rank 0 always."""
+def fitting_widths(table: Table, width: int) -> dict[int, int]:
+    """The indexes of the columns to show in `width` characters, those of rank 0 always, with the width of each."""
     needs = [_need(table, index) for index in range(len(table.columns))]
-    kept = list(range(len(table.columns)))
-    while sum(needs[index] + len(_GAP) for index in kept) > width:
+    least = [min(need, _LEAST) if column.flexible else need for need, column in zip(needs, table.columns, strict=True)]
+    kept = [index for index, column in enumerate(table.columns) if column.rank == 0 or _is_filled(table, index)]
+    while _total(least[index] for index in kept) > width:
         worst = max(kept, key=lambda index: table.columns[index].rank)
         if table.columns[worst].rank == 0:
             break
         kept.remove(worst)
-    return kept
+    spare = max(width - _total(least[index] for index in kept), 0)
+    widths = {index: least[index] for index in kept}
+    for position, index in enumerate(sorted(kept, key=lambda index: needs[index] - least[index])):
+        more = min(needs[index] - least[index], spare // (len(kept) - position))
+        widths[index] += more
+        spare -= more
+    return widths
+
+
+def _total(widths: Iterable[int]) -> int:
+    """The width of a line of cells."""
+    return sum(width + len(_GAP) for width in widths) - len(_GAP)
 
 
 def _need(table: Table, index: int) -> int:
-    column = table.columns[index]
-    widest = max([cell_width(_text(row[index])) for row in table.rows], default=0)
-    widest = max(widest, len(column.title))
-    return min(widest, _LEAST) if column.flexible else widest
+    return max([len(table.columns[index].title), *(cell_width(_text(row[index])) for row in table.rows)])
+
+
+def _is_filled(table: Table, index: int) -> bool:
+    return any(_text(row[index]) for row in table.rows)
 
 
 def cell_width(text: str) -> int:
@@ -213,8 +226,3 @@ def discard_stdout() -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, descriptor)
     os.close(null)
-
-
-def joined(lines: Iterable[str]) -> str:
-    """Lines as one text."""
-    return "\n".join(lines)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any, Final, cast
 
 from rootcellar.errors import StoreURLError
@@ -52,6 +51,8 @@ def open_url(url: str, **options: Any) -> Store:
 def _target(engine: str) -> str | None:
     if engine in _SCHEMES:
         return _SCHEMES[engine]
+    from importlib.metadata import entry_points  # a third of what `import rootcellar` would take
+
     for entry_point in entry_points(group=ENTRY_POINTS):
         if entry_point.name == engine:
             return entry_point.value

@@ -43,8 +43,8 @@ def _value(text: str) -> Any:
 def annotate(session: Session, task_id: str, metadata: dict[str, Any], create: bool) -> None:
     """Write metadata of one task; other keys stay as they are.
 
-    A VALUE that is JSON is taken for what it is: 42, true, null, [1, 2]. Anything else is text, and so is what stands in
-    double quotes: 'zip="01234"'.
+    A VALUE that is JSON is taken for what it is: 42, true, null, [1, 2]. Anything else is text, and so is what stands
+    in double quotes: 'zip="01234"'.
     """
     from rootcellar.cli.records import record_by_id
 

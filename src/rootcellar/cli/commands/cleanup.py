@@ -14,14 +14,20 @@ from rootcellar.query import Condition, Op
 
 @click.command()
 @click.option(
-    "--limit", type=click.IntRange(1, 100_000), default=1000, show_default=True, help="Most records removed at once."
+    "--limit",
+    metavar="N",
+    type=click.IntRange(1, 100_000),
+    default=1000,
+    show_default=True,
+    help="Most records removed at once.",
 )
 @click.option(
     "--pause",
+    metavar="SECONDS",
     type=click.FloatRange(0, 60),
     default=0.05,
     show_default=True,
-    help="Seconds between two batches, which are the writers' turn.",
+    help="Time between two batches, which is the writers' turn.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say how many records have expired.")
 @session_options

@@ -10,10 +10,16 @@ import click
 def completion(shell: str) -> None:
     """Print what makes a shell complete commands, options, fields and states.
 
-    bash: put  eval "$(rootcellar completion bash)"  into ~/.bashrc.
-    zsh: the same into ~/.zshrc.
-    fish: rootcellar completion fish > ~/.config/fish/completions/rootcellar.fish
-    """
+    For bash, put this into ~/.bashrc; for zsh, the same with zsh into ~/.zshrc:
+
+    \b
+        eval "$(rootcellar completion bash)"
+
+    For fish:
+
+    \b
+        rootcellar completion fish > ~/.config/fish/completions/rootcellar.fish
+    """  # noqa: D301 - a backspace is how click is told to leave lines as they are
     from click.shell_completion import get_completion_class
 
     from rootcellar.cli.application import PROGRAM, celery_command

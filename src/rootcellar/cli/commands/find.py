@@ -18,8 +18,10 @@ _BATCH: Final = 500
 @click.command(cls=QueryCommand)
 @query_argument
 @click.option("-o", "--order", metavar="FIELDS", help="Fields to sort by, as in -finished,name; a - means descending.")
-@click.option("-n", "--limit", type=click.IntRange(1, 10_000), help=f"Most records to print; {_LIMIT} unless given.")
-@click.option("--cursor", help="Go on where an earlier page ended.")
+@click.option(
+    "-n", "--limit", metavar="N", type=click.IntRange(1, 10_000), help=f"Most records to print; {_LIMIT} unless given."
+)
+@click.option("--cursor", metavar="TEXT", help="Go on where an earlier page ended.")
 @click.option("--all", "everything", is_flag=True, help="Print every page.")
 @session_options
 @pass_session

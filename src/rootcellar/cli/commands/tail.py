@@ -13,15 +13,22 @@ from rootcellar.cli.session import Session
 @click.command(cls=QueryCommand)
 @query_argument
 @click.option(
-    "-n", "--lines", type=click.IntRange(0, 10_000), default=10, show_default=True, help="Latest records to begin with."
+    "-n",
+    "--lines",
+    metavar="N",
+    type=click.IntRange(0, 10_000),
+    default=10,
+    show_default=True,
+    help="Latest records to begin with.",
 )
 @click.option(
     "-i",
     "--interval",
+    metavar="SECONDS",
     type=click.FloatRange(0.05, 3600),
     default=0.5,
     show_default=True,
-    help="Seconds between two looks at the store.",
+    help="Time between two looks at the store.",
 )
 @session_options
 @pass_session

@@ -24,6 +24,7 @@ from rootcellar.store.base import Store
 
 if TYPE_CHECKING:
     from rich.live import Live
+    from rich.table import Table as RichTable
 
 #: Seconds for all tasks to be done.
 _PATIENCE: Final = 60.0
@@ -123,11 +124,11 @@ def _screen(output: Output) -> Iterator[Live | None]:
         yield live
 
 
-def _picture(output: Output, records: Sequence[TaskRecord]) -> object:
+def _picture(output: Output, records: Sequence[TaskRecord]) -> RichTable:
     from rootcellar.cli.output import rich_table
 
     assert output.console is not None  # noqa: S101 - there is a screen
-    return rich_table(record_table(records), output.console.width)
+    return rich_table(record_table(records), output.console.width, unicode=output.unicode)
 
 
 # -- asking ------------------------------------------------------------------------------------------------------------
