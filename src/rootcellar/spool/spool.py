@@ -147,7 +147,7 @@ class Spool:
         if not self.path.exists():
             report.drained = True
             return report
-        with lease(self.path.with_suffix(".lease")) as held:
+        with lease(self.path) as held:
             if held:
                 self._replay_all(handlers, batch, report)
         return report

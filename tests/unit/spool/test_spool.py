@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -220,6 +221,14 @@ def test_only_one_replays_at_a_time(spool: Spool) -> None:
     first.join()
     assert (report.replayed, report.drained) == (0, False)
     assert spool.depth() == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give files away")
+def test_a_replay_by_root_leaves_nothing_that_shuts_the_owner_out(spool: Spool) -> None:
+    fill(spool, 1)
+    os.chown(spool.path, 12_345, 12_345)
+    spool.replay({"apply": Replayed()})
+    assert spool.path.with_suffix(".lease").stat().st_uid == 12_345
 
 
 # -- a disk that is full, broken or read-only --------------------------------------------------------------------------
