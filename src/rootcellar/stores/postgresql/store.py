@@ -20,12 +20,13 @@ from rootcellar.store.capabilities import Capabilities
 from rootcellar.store.chord import ChordPart, ChordState
 from rootcellar.store.url import StoreURL
 from rootcellar.store.watch import Watcher
-from rootcellar.stores._sql.rows import TEXT_TIMES, encode_json, json_text, utc
+from rootcellar.stores._sql.rows import TEXT_TIMES, utc
 from rootcellar.stores._sql.schema import DeclaredPath
 from rootcellar.stores._sql.statements import Statement, Statements
 from rootcellar.stores._sql.store import SQLStore
 from rootcellar.stores.postgresql.address import LIBPQ_PARAMETERS, OWN_PARAMETERS, read_address
 from rootcellar.stores.postgresql.dialect import PostgreSQLDialect
+from rootcellar.stores.postgresql.documents import jsonb_text
 from rootcellar.stores.postgresql.faults import translated
 from rootcellar.stores.postgresql.merge import merge_sql, record_json
 from rootcellar.stores.postgresql.pool import Pool
@@ -181,7 +182,7 @@ class PostgreSQLStore(SQLStore):
     def _apply(self, deltas: list[TaskRecord]) -> None:
         # Every batch locks its rows in the same order, so that no two wait for each other.
         deltas = sorted(deltas, key=_id_of)
-        payload = encode_json(deltas)
+        payload = jsonb_text(deltas)
         if len(payload) > _BATCH_BYTES and len(deltas) > 1:
             half = len(deltas) // 2
             self._apply(deltas[:half])
@@ -215,7 +216,7 @@ class PostgreSQLStore(SQLStore):
     # -- groups and chords ---------------------------------------------------------------------------------------------
 
     def _group_save(self, group_id: str, members: Any, expires_at: datetime | None) -> None:
-        self._execute("group_save", group_id, json_text(members), expires_at)
+        self._execute("group_save", group_id, _nullable(members), expires_at)
 
     def _group_fetch(self, group_id: str) -> Any:
         rows = self._answer("group_fetch", group_id)
@@ -233,7 +234,7 @@ class PostgreSQLStore(SQLStore):
     def _chord_join(self, part: ChordPart, token: str, lease: float) -> ChordState:
         key = (part.group_id, part.position, part.task_id)
         ((joined, size, extra, closed, claimed),) = self._answer(
-            "chord_join", *key, json_text(part.payload), part.expires_at, token, lease
+            "chord_join", *key, _nullable(part.payload), part.expires_at, token, lease
         )
         expected = None if size is None else size + (0 if closed else extra)
         return ChordState(joined=joined, size=expected, claimed=claimed, closed=closed)
@@ -266,6 +267,10 @@ class PostgreSQLStore(SQLStore):
 
     def _translate(self, error: Exception) -> RootcellarError | None:
         return translated(error, self._address.secrets) if isinstance(error, psycopg.Error) else None
+
+
+def _nullable(document: Any) -> bytes | None:
+    return None if document is None else jsonb_text(document)
 
 
 def _find_records(session: Session, statement: Statement) -> list[TaskRecord]:
