@@ -29,6 +29,14 @@ class Statement(NamedTuple):
     parameters: dict[str, Any]
 
 
+class PageClauses(NamedTuple):
+    """A page: its WHERE, its ORDER BY, their parameters."""
+
+    where: str
+    order: str
+    parameters: dict[str, Any]
+
+
 class _Term(NamedTuple):
     """One term of an order, as SQL."""
 
@@ -45,7 +53,13 @@ class Statements:
         self._task = task
 
     def find(self, query: Query) -> Iterator[Statement]:
-        """The statements whose rows, one after the other, are the page; run them until it is full.
+        """The statements whose rows, one after the other, are the page; run them until it is full."""
+        for page in self.pages(query):
+            sql = f"SELECT {SELECTED} FROM {self._task} WHERE {page.where} ORDER BY {page.order}"  # noqa: S608
+            yield Statement(f"{sql} LIMIT {query.limit}", page.parameters)
+
+    def pages(self, query: Query) -> Iterator[PageClauses]:
+        """What the statements of `find` are made of.
 
         Records that have a value of the first sort field come from the first statement, the others from the second:
         apart, an index serves either direction on every engine, and the cursor is a plain bound. Each is limited to the
@@ -62,7 +76,7 @@ class Statements:
 
     def _page(
         self, query: Query, order: Sequence[Order], after: Sequence[Scalar] | None, *, missing: bool
-    ) -> Statement:
+    ) -> PageClauses:
         bind = Bindings(self._dialect)
         conditions = Conditions(self._dialect, bind)
         first = query.order[0].field
@@ -77,9 +91,7 @@ class Statements:
             terms[0] = _Term(_SAME.get(first, terms[0].column), terms[0].descending, nullable=False)
         if after is not None:
             clauses.append(_behind(bind, terms, after))
-        sorting = ", ".join(map(self._sorting, terms))
-        sql = f"SELECT {SELECTED} FROM {self._task} WHERE {' AND '.join(clauses)} ORDER BY {sorting}"  # noqa: S608
-        return Statement(f"{sql} LIMIT {query.limit}", bind.values)
+        return PageClauses(" AND ".join(clauses), ", ".join(map(self._sorting, terms)), bind.values)
 
     def _sorting(self, term: _Term) -> str:
         if term.nullable:

@@ -45,15 +45,14 @@ class Database:
 
     def read(self, work: Work[R]) -> R:
         """Do work that reads."""
-        return self._patiently(work, time.monotonic() + self._patience)
+        return self._patiently(lambda: self._once(work))
 
     def write(self, work: Work[R]) -> R:
         """Do work that is one statement which writes."""
-        deadline = time.monotonic() + self._patience
         if not self._writing.acquire(timeout=self._patience):
             raise StoreUnavailable(f"another thread has been writing to {self._settings.path} for too long")
         try:
-            return self._patiently(work, deadline)
+            return self._patiently(lambda: self._once(work))
         finally:
             self._writing.release()
 
@@ -68,10 +67,11 @@ class Database:
 
         return self.write(transaction)
 
-    def _patiently(self, work: Work[R], deadline: float) -> R:
+    def _patiently(self, attempt: Callable[[], R]) -> R:
+        deadline = time.monotonic() + self._patience
         while True:
             try:
-                return self._once(work)
+                return attempt()
             except sqlite3.OperationalError as error:
                 if not is_busy(error) or time.monotonic() >= deadline:
                     raise
@@ -103,11 +103,11 @@ class Database:
 
     def connect(self) -> sqlite3.Connection:
         """A connection to the file for the caller alone."""
-        return opened(self._settings)
+        return self._patiently(lambda: opened(self._settings))
 
     def create(self) -> None:
         """Make the file unless it is there."""
-        opened(self._settings, create=True).close()
+        self._patiently(lambda: opened(self._settings, create=True)).close()
 
     def close(self) -> None:
         """Close the connections to a file; a database in memory has no other place, so it stays."""

@@ -1,8 +1,8 @@
 """SQLite's fragments. Documents are JSON text, times are ISO text of fixed length in UTC.
 
-A condition on a path is written with ``json_extract(column, 'path')``, the very expression that the index of a declared
-path is made on. `json_type` beside it tells text, numbers, booleans and containers apart; SQLite parses a document once
-per row however many functions read it.
+A condition on a path is written with the very expressions that the indexes of a declared path are made on. `json_type`
+beside a value tells text, numbers, booleans and containers apart; SQLite parses a document once per row however many
+functions read it.
 """
 
 from __future__ import annotations
@@ -15,14 +15,12 @@ import msgspec
 
 from rootcellar.query import Op
 from rootcellar.record import isoformat
-from rootcellar.stores._sql.dialect import Bindings, Dialect, Path
+from rootcellar.stores._sql.dialect import Bindings, Dialect, Path, glob_prefix
 
 #: Characters that JSON escapes; SQLite compares the labels of a path with the text as it is written.
 _AWKWARD: Final = re.compile(r'["\\\x00-\x1f]')
 #: SQLite wraps list positions around at 2 to the power of 32.
 _LAST_POSITION: Final = 2**31
-#: Below it every integer is a double, so comparing integers exactly and as doubles is the same.
-_EXACT: Final = 2**53
 _NUMBERS: Final = "('integer', 'real')"
 
 
@@ -70,22 +68,19 @@ class SQLiteDialect(Dialect):
         return f"{_place(column, path).value} IS NOT NULL"
 
     def document_equal(self, column: str, path: Path, value: str | float | bool, bind: Bindings) -> str:
-        """The value decides, and an index serves it; the type keeps 1, true and "1" apart."""
+        """The type keeps 1, true and "1" apart; of numbers, the double is what an index serves, the value decides."""
         place = _place(column, path)
-        return _equal(place.value, place.kind, value, bind)
+        equal = _equal(place.value, place.kind, value, bind)
+        if isinstance(value, str | bool):
+            return equal
+        return f"{_double(place)} = {_number(float(value), bind)} AND {equal}"
 
     def document_order(self, column: str, path: Path, op: Op, value: str | float, bind: Bindings) -> str:
-        """To SQLite every number is less than any text, which makes index ranges of these conditions."""
+        """Numbers have an expression, and an index, of their own."""
         place = _place(column, path)
         if isinstance(value, str):
             return f"{place.value} {op.value} {bind(value)} AND {place.kind} = 'text'"
-        bound = _number(value, bind)
-        coarse = f"{place.value} {op.value} {bound} AND " if abs(value) < _EXACT else ""
-        number = f"{place.kind} IN {_NUMBERS} AND CAST({place.value} AS REAL) {op.value} {bound}"
-        decimal = f"{place.kind} = 'text' AND {_decimal(place.value)} {op.value} {bound}"
-        if op in {Op.GT, Op.GE}:
-            return f"{coarse}CASE WHEN {place.kind} = 'text' THEN {decimal} ELSE {number} END"
-        return f"(({coarse}{number}) OR ({place.value} >= '' AND {decimal}))"
+        return f"{_double(place)} {op.value} {_number(value, bind)}"
 
     def document_contains(self, column: str, path: Path, value: str | float | bool, bind: Bindings) -> str:
         """An array is read with `json_each`."""
@@ -100,7 +95,9 @@ class SQLiteDialect(Dialect):
     def document_matches(self, column: str, path: Path, pattern: str, bind: Bindings) -> str:
         """As `text_matches`."""
         place = _place(column, path)
-        return f"{place.value} GLOB {bind(_glob(pattern))} AND {place.kind} = 'text'"
+        prefix = glob_prefix(pattern)
+        bound = f"{place.value} >= {bind(prefix)} AND " if prefix else ""
+        return f"{bound}{place.value} GLOB {bind(_glob(pattern))} AND {place.kind} = 'text'"
 
     def seconds_between(self, start: str, end: str) -> str:
         """In whole microseconds first, so that the quotient is the double that Python makes."""
@@ -112,9 +109,16 @@ class SQLiteDialect(Dialect):
         return f"{moment} - ({moment} % {seconds} + {seconds}) % {seconds}"
 
 
-def path_expression(column: str, path: Path) -> str:
-    """The expression that conditions on `path` compare, and that its index is made on."""
-    return _place(column, path).value
+def path_indexes(column: str, path: Path) -> dict[str, str]:
+    """What to index for conditions on `path`: suffix of the index's name -> what follows ON table.
+
+    The one serves texts, the other numbers and texts that spell one. A value is in those that may find it.
+    """
+    place = _place(column, path)
+    return {
+        "text": f"({place.value}) WHERE {place.kind} = 'text'",
+        "number": f"({_double(place)}) WHERE {_double(place)} IS NOT NULL",
+    }
 
 
 def _place(column: str, path: Path) -> _Place:
@@ -142,7 +146,7 @@ def _literal(text: str) -> str:
 
 def _equal(value: str, kind: str, operand: str | float | bool, bind: Bindings) -> str:
     if isinstance(operand, bool):
-        return f"{value} = {int(operand)} AND {kind} = '{'true' if operand else 'false'}'"
+        return f"{kind} = '{'true' if operand else 'false'}'"
     if isinstance(operand, str):
         return f"{value} = {bind(operand)} AND {kind} = 'text'"
     return f"{value} = {_number(operand, bind)} AND {kind} IN {_NUMBERS}"
@@ -155,14 +159,15 @@ def _number(value: float, bind: Bindings) -> str:
     return f"json_extract({bind(msgspec.json.encode(value).decode())}, '$')"
 
 
-def _decimal(text: str) -> str:
-    """The double that a text matching `query.DECIMAL_TEXT` spells, else null."""
-    digits = f"substr({text}, 1 + ({text} GLOB '-*'))"
+def _double(place: _Place) -> str:
+    """The number, as a double, that the order operators see: a JSON number, or a text like `query.DECIMAL_TEXT`."""
+    value, digits = place.value, f"substr({place.value}, 1 + ({place.value} GLOB '-*'))"
     point = f"instr({digits} || '.', '.')"
     return (
-        f"CASE WHEN {digits} GLOB '[0-9]*' AND {digits} GLOB '*[0-9]' AND {digits} NOT GLOB '*[^0-9.]*'"
+        f"CASE {place.kind} WHEN 'integer' THEN CAST({value} AS REAL) WHEN 'real' THEN {value} WHEN 'text' THEN"
+        f" CASE WHEN {digits} GLOB '[0-9]*' AND {digits} GLOB '*[0-9]' AND {digits} NOT GLOB '*[^0-9.]*'"
         f" AND {digits} NOT GLOB '*.*.*' AND {point} <= 31 AND length({digits}) - {point} <= 30"
-        f" THEN CAST({text} AS REAL) END"
+        f" THEN CAST({value} AS REAL) END END"
     )
 
 

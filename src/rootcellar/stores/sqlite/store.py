@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 from msgspec import structs
 
 from rootcellar.errors import InvalidInput, RootcellarError, SchemaError, StoreURLError
-from rootcellar.query import suggest
+from rootcellar.query import Query, suggest
 from rootcellar.record import TaskRecord, isoformat
 from rootcellar.store.capabilities import Capabilities
 from rootcellar.store.chord import ChordPart, ChordState
@@ -25,9 +25,10 @@ from rootcellar.stores._sql.statements import Statement
 from rootcellar.stores._sql.store import SQLStore
 from rootcellar.stores.sqlite.connections import Settings
 from rootcellar.stores.sqlite.database import Database
-from rootcellar.stores.sqlite.dialect import SQLiteDialect, path_expression
+from rootcellar.stores.sqlite.dialect import SQLiteDialect, path_indexes
 from rootcellar.stores.sqlite.faults import translated
 from rootcellar.stores.sqlite.joins import merge_sql
+from rootcellar.stores.sqlite.pages import Pages
 from rootcellar.stores.sqlite.slices import sliced
 from rootcellar.stores.sqlite.watch import MemoryWatcher, SQLiteWatcher
 
@@ -88,6 +89,7 @@ class SQLiteStore(SQLStore):
             furnish=self._migrate if in_memory else None,
         )
         self._merge = merge_sql(self.names.task)
+        self._pages = Pages(self.names.task, self.dialect.quote(self.names.index("updated")))
         self._watchers: set[MemoryWatcher] = set()
 
     def _rows(self, statement: Statement) -> list[Sequence[Any]]:
@@ -120,19 +122,28 @@ class SQLiteStore(SQLStore):
         return int(connection.execute(*self._named("version")).fetchone()[0])
 
     def _index_paths(self, connection: sqlite3.Connection) -> None:
-        wanted = {self.names.path_index(path.text): path for path in self.paths}
+        wanted = self._path_indexes()
         present = {name for name in self._shape(connection).indexes if name.startswith(self.names.path_index_prefix)}
         for name in present - wanted.keys():
             connection.execute(f"DROP INDEX {self.dialect.quote(name)}")
         for name in wanted.keys() - present:
-            connection.execute(self._path_index_sql(wanted[name]))
+            connection.execute(wanted[name])
+
+    def _path_indexes(self) -> dict[str, str]:
+        """Name -> CREATE INDEX of all declared paths."""
+        return {name: sql for path in self.paths for name, sql in self._indexes_of(path)}
+
+    def _indexes_of(self, path: DeclaredPath) -> Iterator[tuple[str, str]]:
+        for suffix, indexed in path_indexes(path.field, path.path).items():
+            name = f"{self.names.path_index(path.text)}_{suffix}"
+            yield name, f"CREATE INDEX {self.dialect.quote(name)} ON {self.names.task} {indexed}"
 
     def _path_index_sql(self, path: DeclaredPath) -> str:
-        name = self.dialect.quote(self.names.path_index(path.text))
-        return f"CREATE INDEX {name} ON {self.names.task} ({path_expression(path.field, path.path)})"
+        return ";\n\n".join(sql for _, sql in self._indexes_of(path))
 
     def _expected(self) -> Shape:
-        return expected_shape(self.names, _TYPES, [path.text for path in self.paths])
+        shape = expected_shape(self.names, _TYPES)
+        return Shape(tables=shape.tables, indexes=shape.indexes | self._path_indexes().keys())
 
     def _shape(self, connection: sqlite3.Connection) -> Shape:
         tables = {
@@ -182,6 +193,14 @@ class SQLiteStore(SQLStore):
         if len(ids) == 1:
             return self._records(self._rows(self._named("fetch_one", id=ids[0])))
         return self._records(self._rows(self._named("fetch", ids=json_text(ids))))
+
+    def _find(self, query: Query) -> list[TaskRecord]:
+        found: list[Sequence[Any]] = []
+        for page in self._statements.pages(query):
+            found.extend(self._database.read(partial(self._pages.rows, page=page, limit=query.limit)))
+            if len(found) >= query.limit:
+                break
+        return self._records(found[: query.limit])
 
     def _delete(self, ids: list[str]) -> int:
         return self._run(self._named("delete", ids=json_text(ids)))
