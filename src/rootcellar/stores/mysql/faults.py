@@ -24,6 +24,7 @@ from rootcellar.errors import (
 DEADLOCK: Final = 1213
 LOCK_WAIT_TIMEOUT: Final = 1205
 NO_SUCH_TABLE: Final = 1146
+DUPLICATE_KEY: Final = 1062
 
 #: The statement was rolled back and may simply be tried again.
 TRY_AGAIN: Final = frozenset({DEADLOCK, LOCK_WAIT_TIMEOUT})

@@ -2,10 +2,12 @@
 
 The engine assigns from left to right, and later expressions see what the earlier ones assigned; so what decides a
 register is assigned last in it. A subquery in this place sees no column of the row (MySQL), hence the slots: the
-assignment of metadata names as many keys as the row of the batch with the most of them, and for a row with fewer the
-slots left over repeat its first.
+assignment of metadata names each key. Where the rows of a batch have different keys, it names the first, the second and
+so on of the row, as many as the row with the most of them has, and for a row with fewer the slots left over repeat its
+first.
 
-What no record of a batch has is left out of its statement: registers that say nothing, and columns that are null.
+Many statements only insert, and then all that follows the rows is parsed for nothing; so it is kept short. What no
+record of a batch has is left out: registers that say nothing, and columns that are null.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ import msgspec
 from rootcellar.record import HISTORY_LIMIT, TaskRecord
 from rootcellar.stores._sql.columns import COLUMNS, Register
 from rootcellar.stores._sql.merging import plain_assignments
+from rootcellar.stores.mysql.documents import member, metadata_key
 from rootcellar.stores.mysql.flavour import Flavour
+from rootcellar.stores.mysql.literals import text_literal
 from rootcellar.stores.mysql.rows import NULL
 
 #: Metadata keys of one row; a record with more is sent as several rows, which merge one after the other.
@@ -31,17 +35,20 @@ LONG_HISTORY: Final = HISTORY_LIMIT + HISTORY_LIMIT // 2
 _SHORTEST_ENTRY: Final = 80
 
 _REGISTERS: Final = {column.name: column.register for column in COLUMNS}
-_REQUIRED: Final = frozenset(column.name for column in COLUMNS if column.required)
 _NAMES: Final = tuple(column.name for column in COLUMNS)
 _POSITIONS: Final = {name: position for position, name in enumerate(_NAMES)}
 
 
 class BatchShape(msgspec.Struct, frozen=True):
-    """What a batch's statement depends on: the registers that say something, the columns that do, metadata keys."""
+    """What a batch's statement depends on.
+
+    `registers`: those that say something. `columns`: those that are not null everywhere. `keys`: the metadata keys of
+    every row that has metadata, or how many a row has at most.
+    """
 
     registers: frozenset[Register]
     columns: tuple[str, ...]
-    keys: int
+    keys: tuple[str, ...] | int
 
 
 def split(record: TaskRecord) -> Iterator[TaskRecord]:
@@ -62,35 +69,47 @@ def split(record: TaskRecord) -> Iterator[TaskRecord]:
 
 def shape_of(records: Sequence[TaskRecord], rows: Sequence[Sequence[str]]) -> BatchShape:
     """The shape of a batch of records and of their rows."""
-    registers = frozenset().union(*map(_registers, records))
-    used = [name for name, values in zip(_NAMES, zip(*rows, strict=True), strict=True) if _says_something(name, values)]
-    columns = tuple(name for name in used if name in _REQUIRED or _REGISTERS[name] in registers)
-    return BatchShape(registers, columns, max(len(record.metadata_order) for record in records))
+    registers = frozenset(register for record in records for register in _registers(record))
+    filled = rows[0] if len(rows) == 1 else map(_first_value, zip(*rows, strict=True))
+    columns = tuple(name for name, value in zip(_NAMES, filled, strict=True) if value != NULL)
+    return BatchShape(registers, columns, _keys_of(records))
 
 
-def _says_something(name: str, values: Sequence[str]) -> bool:
-    return name in _REQUIRED or any(value != NULL for value in values)
+def _first_value(values: Sequence[str]) -> str:
+    return next((value for value in values if value != NULL), NULL)
 
 
-def _registers(record: TaskRecord) -> set[Register]:
-    says = {
-        Register.OUTCOME: record.state_order,
-        Register.REQUEST: record.request_order >= 0,
-        Register.PROGRESS: record.progress_order,
-        Register.METADATA: record.metadata_order,
-        Register.HISTORY: record.history,
-        Register.QUEUED_AT: record.queued_at,
-    }
-    return {register for register, something in says.items() if something}
+def _keys_of(records: Sequence[TaskRecord]) -> tuple[str, ...] | int:
+    sets = {tuple(sorted(record.metadata_order)) for record in records if record.metadata_order}
+    return sets.pop() if len(sets) == 1 else max(map(len, sets), default=0)
 
 
-def merge_statement(task: str, flavour: Flavour, records: Sequence[TaskRecord], rows: Sequence[Sequence[str]]) -> str:
-    """The statement that merges `records`, whose `rows` are of literals, into the table `task` (its quoted name)."""
+def _registers(record: TaskRecord) -> Iterator[Register]:
+    if record.state_order:
+        yield Register.OUTCOME
+    if record.request_order >= 0:
+        yield Register.REQUEST
+    if record.progress_order:
+        yield Register.PROGRESS
+    if record.metadata_order:
+        yield Register.METADATA
+    if record.history:
+        yield Register.HISTORY
+    if record.queued_at:
+        yield Register.QUEUED_AT
+
+
+def merge_statement(
+    task: str, flavour: Flavour, records: Sequence[TaskRecord], rows: Sequence[Sequence[str]]
+) -> tuple[str, str]:
+    """The statement that merges `records`, whose `rows` are of literals, into the table `task` (its quoted name).
+
+    In two parts: the first alone inserts, and is enough where no record is known yet.
+    """
     shape = shape_of(records, rows)
-    head, tail = merge_sql(task, flavour, shape)
+    head, update = merge_sql(task, flavour, shape)
     pick = itemgetter(*(_POSITIONS[column] for column in shape.columns))
-    values = ", ".join(f"({', '.join(pick(row))})" for row in rows)
-    return f"{head}{values}{tail}"
+    return head + ", ".join(f"({', '.join(pick(row))})" for row in rows), update
 
 
 @lru_cache(maxsize=256)
@@ -111,7 +130,7 @@ class _Merge:
 
     def stored(self, column: str) -> str:
         """The column as the row has it so far."""
-        return f"{self._task}.{column}"
+        return f"{self._task}.{column}" if self._flavour.row_alias else column
 
     def incoming(self, column: str) -> str:
         """The column as the batch brings it; left out of the batch, it is null."""
@@ -139,26 +158,32 @@ class _Merge:
         """`record.join_metadata` of one of its two columns: key by key, the greater stamp wins."""
         order, stored_order = self.incoming("metadata_order"), self.stored("metadata_order")
         incoming, stored = self.incoming(column), self.stored(column)
-        slots = ", ".join(self._slot(incoming, stored, number) for number in range(self._shape.keys))
+        slots = ", ".join(self._slot(path, incoming, stored) for path in self._paths())
         return (
             f"CASE WHEN {order} = {stored_order} OR JSON_LENGTH({order}) = 0 THEN {stored} "
             f"WHEN JSON_LENGTH({stored_order}) = 0 THEN {incoming} ELSE JSON_SET({stored}, {slots}) END"
         )
 
-    def _slot(self, incoming: str, stored: str, number: int) -> str:
+    def _paths(self) -> list[str]:
+        """The path to each key of the row."""
+        keys = self._shape.keys
+        if isinstance(keys, tuple):
+            return [text_literal("$" + member(self._spelled(key))) for key in keys]
+        names = f"JSON_KEYS({self.incoming('metadata_order')})"
+        first, *others = (f"JSON_EXTRACT({names}, '$[{number}]')" for number in range(keys))
+        return [f"CONCAT('$.', {first})", *(f"CONCAT('$.', COALESCE({other}, {first}))" for other in others)]
+
+    def _spelled(self, key: str) -> str:
+        return metadata_key(key) if self._flavour.mariadb else key
+
+    def _slot(self, path: str, incoming: str, stored: str) -> str:
         """A path and its new value.
 
         JSON_EXTRACT goes around the choice, because MariaDB takes what comes out of a CASE for text.
         """
         order, stored_order = self.incoming("metadata_order"), self.stored("metadata_order")
-        keys = f"JSON_KEYS({order})"
-        key = f"JSON_EXTRACT({keys}, '$[{number}]')"
-        path = f"CONCAT('$.', {key})" if not number else f"CONCAT('$.', COALESCE({key}, JSON_EXTRACT({keys}, '$[0]')))"
-        newer = f"{self._stamp(order, path)} > {self._stamp(stored_order, path)}"
+        newer = f"{_stamp(order, path)} > COALESCE({_stamp(stored_order, path)}, '')"
         return f"{path}, JSON_EXTRACT(CASE WHEN {newer} THEN {incoming} ELSE {stored} END, {path})"
-
-    def _stamp(self, order: str, path: str) -> str:
-        return f"COALESCE(JSON_UNQUOTE(JSON_EXTRACT({order}, {path})), '')"
 
     def _history(self) -> str:
         """The union of two objects; of entries with one key the stored one stays.
@@ -174,6 +199,10 @@ class _Merge:
             f"CASE WHEN {long} AND LAST_INSERT_ID(1) = 0 THEN {stored} "
             f"ELSE JSON_MERGE_PATCH({self.incoming('history')}, {stored}) END"
         )
+
+
+def _stamp(order: str, path: str) -> str:
+    return f"JSON_UNQUOTE(JSON_EXTRACT({order}, {path}))"
 
 
 def trim_sql(task: str) -> str:

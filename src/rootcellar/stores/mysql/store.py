@@ -22,14 +22,14 @@ from rootcellar.stores._sql.statements import Statement, Statements
 from rootcellar.stores._sql.store import SQLStore
 
 try:
-    import pymysql  # noqa: F401 - asked for here, so that the error names what to install
+    import pymysql
 except ImportError as error:
     raise MissingDriver("MySQL", "PyMySQL", "mysql") from error
 
 from rootcellar.stores.mysql.address import PARAMETERS, POOL_SIZE, connect_arguments, read_parameters
 from rootcellar.stores.mysql.dialect import MySQLDialect
 from rootcellar.stores.mysql.documents import Documents, MariaDBDocuments
-from rootcellar.stores.mysql.faults import translated
+from rootcellar.stores.mysql.faults import DUPLICATE_KEY, number_of, translated
 from rootcellar.stores.mysql.flavour import Flavour
 from rootcellar.stores.mysql.folding import folded_text, unfolded
 from rootcellar.stores.mysql.layout import Layout
@@ -49,6 +49,8 @@ _MOST_RECORDS: Final = 1000
 _PACKET_OVERHEAD: Final = 64
 #: Ids in one statement at most.
 _MOST_IDS: Final = 10_000
+#: After so many merges in a row that met no known record, the next is expected to meet none.
+_OFTEN: Final = 3
 _id_of: Final = attrgetter("id")
 #: What `schema_sql` is written for while nobody has asked a server: by the URL's scheme.
 _ASSUMED: Final = {True: Flavour(mariadb=True, version=(10, 6, 0)), False: Flavour(mariadb=False, version=(8, 4, 0))}
@@ -87,6 +89,8 @@ class MySQLStore(SQLStore):
         self._pool = Pool(partial(Session, arguments), parameters.get("pool_size", POOL_SIZE))
         self._flavour: Flavour | None = None
         self._largest_packet = 0
+        #: How many merges in a row met no known record, by what `_kind` says.
+        self._new_lately: dict[str, int] = {}
         self._assumed = _ASSUMED[url.engine == "mariadb"]
         self._statements = Statements(MySQLDialect(self._documents), self.names.task)
         self._watchers: weakref.WeakSet[MySQLWatcher] = weakref.WeakSet()
@@ -197,15 +201,40 @@ class MySQLStore(SQLStore):
 
     def _merge(self, records: list[TaskRecord], rows: list[list[str]]) -> None:
         """One atomic statement, or two of half the size where the server takes none as long."""
-        statement = encoded(merge_statement(self.names.task, self.flavour, records, rows))
+        insert, update = merge_statement(self.names.task, self.flavour, records, rows)
+        statement = encoded(insert + update)
         if len(statement) > self._largest_packet - _PACKET_OVERHEAD:
             if len(records) == 1:
                 raise self._too_large(records[0].id, len(statement))
             middle = len(records) // 2
             self._merge(records[:middle], rows[:middle])
             self._merge(records[middle:], rows[middle:])
-            return
-        if self._patiently(partial(_sent, statement=statement)):
+        elif not self._inserted(records, insert):
+            self._upsert(records, statement)
+
+    def _inserted(self, records: list[TaskRecord], insert: str) -> bool:
+        """Try the part of a merge that inserts, which is much shorter, where it did lately for records of the kind.
+
+        False when some record is known already; nothing has changed then.
+        """
+        kind = _kind(records)
+        if self._new_lately.get(kind, _OFTEN) < _OFTEN:
+            return False
+        try:
+            self._patiently(partial(Session.send, statement=encoded(insert)))
+        except pymysql.IntegrityError as error:
+            if number_of(error) != DUPLICATE_KEY:
+                raise
+            self._new_lately[kind] = 0
+            return False
+        return True
+
+    def _upsert(self, records: list[TaskRecord], statement: bytes) -> None:
+        changed, long = self._patiently(partial(_sent, statement=statement))
+        kind = _kind(records)
+        # An insert counts as one changed row, an update as two.
+        self._new_lately[kind] = self._new_lately.get(kind, 0) + 1 if changed == len(records) else 0
+        if long:
             self._run(Statement(trim_sql(self.names.task), {"ids": [record.id for record in records]}))
 
     def _too_large(self, task_id: str, size: int) -> ValueTooLarge:
@@ -326,7 +355,12 @@ class MySQLStore(SQLStore):
         return translated(error)
 
 
-def _sent(session: Session, *, statement: bytes) -> bool:
-    """Run a merge; whether it met a history that has become too long."""
-    session.send(statement)
-    return session.signal > 0
+def _sent(session: Session, *, statement: bytes) -> tuple[int, bool]:
+    """Run a merge; how many rows the server says it changed, and whether it met a history that has become too long."""
+    changed = session.send(statement)
+    return changed, session.signal > 0
+
+
+def _kind(records: list[TaskRecord]) -> str:
+    """What makes it likely that a merge meets known records: the state of one, or that there are several."""
+    return records[0].state if len(records) == 1 else ""
