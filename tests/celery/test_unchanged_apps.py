@@ -1,4 +1,7 @@
-"""An app written for a stock backend runs unchanged: the same expectations for us, in each pool, and for stock Redis."""
+"""An app written for a stock backend runs unchanged.
+
+The same expectations hold for us, on each store and in each pool, and for stock Redis.
+"""
 
 from __future__ import annotations
 
@@ -209,7 +212,7 @@ def test_a_group_in_a_chord_header(task: Any) -> None:
 
 
 def test_a_chain_with_a_group_in_a_chord_header(task: Any) -> None:
-    """celery's own test_nested_group_chain: counting backends without set_chord_size hang here."""
+    """Celery's own test_nested_group_chain: counting backends without set_chord_size hang here."""
     identity = task("identity")
     result = chain(
         chain(group(chain(identity(1), group(identity(), identity())), identity(2)), task("identity")()),
