@@ -30,9 +30,10 @@ class Statement(NamedTuple):
 
 
 class PageClauses(NamedTuple):
-    """A page: its WHERE, its ORDER BY, their parameters."""
+    """A page: its WHERE, the part of it that is the query's own condition, its ORDER BY, their parameters."""
 
     where: str
+    condition: str
     order: str
     parameters: dict[str, Any]
 
@@ -91,7 +92,7 @@ class Statements:
             terms[0] = _Term(_SAME.get(first, terms[0].column), terms[0].descending, nullable=False)
         if after is not None:
             clauses.append(_behind(bind, terms, after))
-        return PageClauses(" AND ".join(clauses), ", ".join(map(self._sorting, terms)), bind.values)
+        return PageClauses(" AND ".join(clauses), clauses[0], ", ".join(map(self._sorting, terms)), bind.values)
 
     def _sorting(self, term: _Term) -> str:
         if term.nullable:

@@ -18,6 +18,7 @@ OLDEST: Final = (3, 37, 0)
 #: Seconds that SQLite itself waits for another writer before it says so; beyond it we wait, in smaller steps than its.
 BUSY_SECONDS: Final = 0.003
 _IDLE: Final = 8
+_CACHE_KIB: Final = 8192
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +53,7 @@ def opened(settings: Settings, *, create: bool = False) -> sqlite3.Connection:
     try:
         connection.execute(f"PRAGMA synchronous = {settings.synchronous}")
         connection.execute("PRAGMA temp_store = memory")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         _set_journal_mode(connection, settings.journal_mode)
     except BaseException:
         connection.close()

@@ -56,10 +56,11 @@ class Pages:
         """Whether there are so many that walking costs less.
 
         Sorting costs as much as there is; walking, where these are spread evenly over all records, `limit` times as
-        much as there are records to one of these. The two meet at the root.
+        much as there are records to one of these. The two meet at the root, or half of it: to sort, rows are read here
+        and there, and walking reads them in turn.
         """
         (records,) = connection.execute(f"SELECT coalesce(max(rowid), 0) FROM {self._task}").fetchone()  # noqa: S608
-        much = math.isqrt(limit * records)
-        some = f"SELECT 1 FROM {self._task} WHERE {page.where} LIMIT {much}"  # noqa: S608
+        much = math.isqrt(limit * records) // 2
+        some = f"SELECT 1 FROM {self._task} WHERE {page.condition} LIMIT {much}"  # noqa: S608
         (count,) = connection.execute(f"SELECT count(*) FROM ({some})", page.parameters).fetchone()  # noqa: S608
         return bool(count >= much > 0)
