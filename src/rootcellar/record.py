@@ -20,8 +20,8 @@ queued_at    the earliest                                                       
 The one exception, on purpose: of two runs that both succeeded, the one *stored* first stays, because a value that
 somebody has read must not change. The other run is seen in `history`.
 
-Values (`args`, `kwargs`, `result`, `error`, `progress`, `metadata`) are documents here: what `rootcellar.codec` makes of
-Python values. Stores see nothing else.
+Values (`args`, `kwargs`, `result`, `error`, `progress`, `metadata`) are documents here: what `rootcellar.codec` makes
+of Python values. Stores see nothing else.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ class TaskRecord(msgspec.Struct, kw_only=True):
     """Everything known about one task.
 
     Times are aware and in UTC. From `Store.get` and its kin the values are Python values; inside a store they are
-    documents, each with the codec's map of types beside it. The fields ending in ``_order`` say how recent a register is
-    and are no part of what users see.
+    documents, each with the codec's map of types beside it. The fields ending in ``_order`` say how recent a register
+    is and are no part of what users see.
     """
 
     id: str
@@ -206,9 +206,9 @@ class Change(msgspec.Struct, kw_only=True):
 
     `id`: the task. `at`: when it happened (aware, UTC). `state`: the state entered, or None when the event enters none
     (metadata, a message published again for a retry). `attempt`: the run's number of earlier retries. `generation`: how
-    often the task had been replaced by another of the same id, which starts attempts anew. `started_at`: the start of the
-    run the event belongs to; None when unknown, and then `at` stands for it. `metadata` carries `metadata_order` beside
-    it, from `stamp_metadata`.
+    often the task had been replaced by another of the same id, which starts attempts anew. `started_at`: the start of
+    the run the event belongs to; None when unknown, and then `at` stands for it. `metadata` carries `metadata_order`
+    beside it, from `stamp_metadata`.
     """
 
     id: str

@@ -9,16 +9,18 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from celery import Celery
 
 import rootcellar
 from rootcellar import Store, TaskRecord
 from rootcellar.cli.demo import broker as folder_broker
 from tests.celery.shop import make_app
 from tests.servers.fleet import Fleet
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,6 +35,8 @@ class Shop:
         os.environ["SHOP_FOLDER"] = str(folder)
         self.app: Celery = make_app(broker, backend, **config)
         self.workers: list[int] = []
+        #: What keeps the results, and the pool of the workers, for tests that differ by them.
+        self.engine = self.pool = ""
 
     def task(self, name: str) -> Any:
         """A signature maker for a task of the shop, by name: the client has no code of it."""

@@ -85,7 +85,7 @@ def fail(item: str = "cup") -> None:
 @app.task
 def fail_with_cause() -> None:
     try:
-        {}["key"]
+        dict[str, str]()["key"]
     except KeyError as error:
         raise ValueError("no such key") from error
 

@@ -16,7 +16,7 @@ import pytest
 from celery import chord
 
 import rootcellar
-from rootcellar import Store
+from rootcellar import Store, TaskRecord
 from tests.celery.conftest import MakeShop, Shop, wait_until
 from tests.servers.server import Server
 
@@ -165,12 +165,16 @@ def test_two_runs_of_one_task_racing_to_finish(make_shop: MakeShop, tmp_path: Pa
         first = signature.apply_async(task_id=task_id)
         signature.apply_async(task_id=task_id)
         assert first.get(timeout=15) == 0.3
-        record = wait_until(
-            lambda task_id=task_id: (
-                (r := shop.store.get(task_id)) and [e.state for e in r.history].count("SUCCESS") == 2 and r
-            )
-        )
+        record = wait_until(lambda: with_both_runs(shop.store, task_id))  # noqa: B023 - called in this round
         assert record.result == 0.3
+
+
+def with_both_runs(store: Store, task_id: str) -> TaskRecord | None:
+    """The record, once both of its runs are seen to have succeeded."""
+    record = store.get(task_id)
+    if record is None or [entry.state for entry in record.history].count("SUCCESS") < 2:
+        return None
+    return record
 
 
 @pytest.mark.store("sqlite")

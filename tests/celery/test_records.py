@@ -146,7 +146,7 @@ def test_metadata_of_any_type(shop: Shop) -> None:
 
 
 def test_metadata_that_cannot_be_stored_is_refused_before_anything_is_published(shop: Shop) -> None:
-    with pytest.raises(ValueError, match="metadata.*thing"), rootcellar.metadata(thing=object()):
+    with pytest.raises(ValueError, match=r"metadata.*thing"), rootcellar.metadata(thing=object()):
         pytest.fail("not reached")
 
 

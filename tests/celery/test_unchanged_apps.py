@@ -48,8 +48,7 @@ def shop(request: pytest.FixtureRequest, make_shop: MakeShop, tmp_path_factory: 
         backend = "rootcellar+" + request.getfixturevalue(f"{engine}_module_url")
     made = make_shop(backend)
     made.start_worker(pool, 1 if pool == "solo" else 4)
-    made.engine = engine  # type: ignore[attr-defined] - only here
-    made.pool = pool  # type: ignore[attr-defined]
+    made.engine, made.pool = engine, pool
     return made
 
 
@@ -60,7 +59,7 @@ def task(shop: Shop) -> Any:
 
 def several(shop: Shop) -> None:
     """Skip where one task at a time is run: the test needs two."""
-    if shop.pool == "solo":  # type: ignore[attr-defined]
+    if shop.pool == "solo":
         pytest.skip("the solo pool runs one task at a time")
 
 
@@ -330,7 +329,7 @@ def test_on_interval_is_called_while_waiting(task: Any) -> None:
 
 
 def test_a_time_out_leaves_the_task_alone(shop: Shop, task: Any) -> None:
-    if shop.engine == STOCK:  # type: ignore[attr-defined]
+    if shop.engine == STOCK:
         pytest.skip("stock waits for up to a second beyond the time-out")
     result = task("nap")(1.0).delay()
     with pytest.raises(CeleryTimeoutError):
@@ -374,7 +373,7 @@ def test_an_abortable_task_is_aborted(shop: Shop) -> None:
 
 def test_an_unknown_task_fails(shop: Shop) -> None:
     result = shop.app.send_task("no.such.task")
-    with pytest.raises(Exception, match="no.such.task"):
+    with pytest.raises(Exception, match=r"no\.such\.task"):
         result.get(timeout=10)
     assert result.state == "FAILURE"
 
@@ -391,7 +390,7 @@ def test_decimals_survive(task: Any) -> None:
 
 
 def test_a_hard_time_limit(shop: Shop, task: Any) -> None:
-    if shop.pool != "prefork":  # type: ignore[attr-defined]
+    if shop.pool != "prefork":
         pytest.skip("only the prefork pool has hard time limits")
     result = task("too_long")().delay()
     with pytest.raises(Exception, match="TimeLimit"):
@@ -400,10 +399,10 @@ def test_a_hard_time_limit(shop: Shop, task: Any) -> None:
 
 
 def test_a_lost_worker(shop: Shop, task: Any) -> None:
-    if shop.pool != "prefork":  # type: ignore[attr-defined]
+    if shop.pool != "prefork":
         pytest.skip("only the prefork pool survives the loss of a process")
     result = task("die")().delay()
-    with pytest.raises(Exception, match="exitcode 9|signal|exited prematurely"):
+    with pytest.raises(Exception, match=r"exitcode 9|signal|exited prematurely"):
         result.get(timeout=15)
     assert result.state == "FAILURE"
 

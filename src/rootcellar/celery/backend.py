@@ -164,12 +164,11 @@ class RootcellarBackend(ChordMixin, AsyncBackendMixin, Backend):
     def run_ended(self, task: Any, task_id: str, state: str | None, retval: Any) -> None:
         """A run is over. One whose result Celery ignores gets its final state here, without the value."""
         run = self._runs.pop(task_id, None)
-        if run is None or state not in {states.SUCCESS, states.FAILURE, states.RETRY}:
+        if run is None or state is None or state not in _IGNORED_ENDS:
             return
         error = getattr(retval, "exc", retval) if state == states.RETRY else retval
-        document = (
-            codec.encode_exception(error) if isinstance(error, BaseException) and state != states.SUCCESS else None
-        )
+        failed = state != states.SUCCESS and isinstance(error, BaseException)
+        document = codec.encode_exception(error) if failed else None
         self.writer.submit(self._delta(run, state, datetime.now(UTC), error=document))
 
     def _stores(self, task: Any, request: Any) -> bool:

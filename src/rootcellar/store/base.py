@@ -415,7 +415,7 @@ def encode_metadata(values: Mapping[str, Any], at: datetime) -> tuple[dict[str, 
     documents: dict[str, Any] = {}
     types: dict[str, dict[str, str]] = {}
     for key, value in values.items():
-        if not isinstance(key, str) or not key or "\0" in key:
+        if type(key) is not str or not key or "\0" in key:
             raise InvalidInput(f"a metadata key is text, neither empty nor with a NUL; this one is {key!r}")
         documents[key], key_types = codec.encode(value, path=("metadata", key))
         if key_types:

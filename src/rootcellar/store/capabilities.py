@@ -24,7 +24,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
 
 #: One sentence per capability: what it means, and what happens without it.
 MEANINGS: dict[str, str] = {
-    "atomic_merge": "The engine merges a batch of changes by itself; without it, read-merge-write with compare-and-set.",
+    "atomic_merge": "The engine merges a batch of changes; without it, read-merge-write with compare-and-set.",
     "native_query": "The engine filters, sorts and pages; without it, records are scanned and filtered in Python.",
     "path_index": "Conditions on paths inside documents can be served by an index; without it, they are scanned.",
     "native_expiry": "The engine removes expired records by itself; without it, `cleanup` does, in bounded batches.",

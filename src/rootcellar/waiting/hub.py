@@ -95,8 +95,7 @@ class Hub:
         pause = 0.05
         while True:
             try:
-                self._watch_until_idle()
-                return
+                return self._watch_until_idle()
             except StoreError as error:
                 logger.warning("waiting for results is interrupted, trying again: %s", error)
             except Exception:
