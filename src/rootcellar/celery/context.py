@@ -25,7 +25,7 @@ _current: Final[ContextVar[Mapping[str, Any]]] = ContextVar("rootcellar_metadata
 def metadata(values: Mapping[str, Any] | None = None, /, **more: Any) -> Iterator[None]:
     """Give these metadata keys to every task published inside the block, in this thread or asyncio task.
 
-    Blocks nest; the inner value of a key wins. The metadata travel in the message's headers, so no worker can lose them.
+    Blocks nest; the inner value of a key wins. The metadata travel in the message's headers: no worker can lose them.
     Raises `CodecError` at once for a value that cannot be stored.
     """
     encode_metadata({**(values or {}), **more}, datetime.now(UTC))

@@ -22,11 +22,11 @@ URL = "rootcellar-folder://"
 class Channel(filesystem.Channel):
     """A channel whose messages appear whole."""
 
-    def _put(self, queue: str, message: Any, **_: Any) -> None:
+    def _put(self, queue: str, payload: Any, **_: Any) -> None:  # type: ignore[override]
         folder = Path(self.data_folder_out)
         name = f"{round(time.monotonic() * 1000)}_{uuid.uuid4()}.{queue}.msg"
         unfinished = folder / f"{name}.unfinished"
-        unfinished.write_text(dumps(message), encoding="utf-8")  # type: ignore[no-untyped-call]
+        unfinished.write_text(dumps(payload), encoding="utf-8")  # type: ignore[no-untyped-call]
         unfinished.rename(folder / name)
 
 
