@@ -1,0 +1,118 @@
+"""Processes and threads that work on command, so that contenders can take turns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from typing import Any
+
+from billiard import get_context
+
+from bench.work import Maker, Work
+
+#: Seconds between the command to begin and the beginning, so that all begin together.
+_LEAD = 0.02
+_PATIENCE = 120.0
+
+
+class Crew:
+    """Some processes of some threads each, doing the same work.
+
+    `setup` makes what the threads share. With one thread a process it is called here, before the fork, as in the
+    prefork pool, where the app and its backend are there first; else in the process, as in the pool of threads. The
+    processes are those of Celery's own pool: what it registers to run after a fork does run.
+    """
+
+    def __init__(self, setup: Callable[[], Maker], *, processes: int = 1, threads: int = 1) -> None:
+        made = setup() if threads == 1 else None
+        self._pipes: list[Any] = []
+        self._processes: list[Any] = []
+        self._expected = 1000.0
+        for _ in range(processes):
+            ours, theirs = Pipe()
+            process = get_context("fork").Process(target=_work, args=(theirs, made, setup, threads), daemon=True)
+            process.start()
+            theirs.close()
+            self._pipes.append(ours)
+            self._processes.append(process)
+
+    def rate(self, seconds: float) -> float:
+        """Units per second of all of them together, over about `seconds`."""
+        self._ask(("prepare", int(self._expected * seconds * 1.5) + 100))
+        start = time.monotonic() + _LEAD
+        done = self._ask(("run", start, start + seconds))
+        rates = [count / elapsed for counts in done for count, elapsed in counts]
+        self._expected = max(rates)
+        return sum(rates)
+
+    def _ask(self, command: tuple[Any, ...]) -> list[Any]:
+        for pipe in self._pipes:
+            pipe.send(command)
+        return [_answer(pipe) for pipe in self._pipes]
+
+    def close(self) -> None:
+        """End the processes."""
+        for pipe in self._pipes:
+            pipe.send(("end",))
+        for process in self._processes:
+            process.join(10)
+            if process.is_alive():
+                process.terminate()
+                process.join(10)
+
+
+def _answer(pipe: Any) -> Any:
+    if not pipe.poll(_PATIENCE):
+        raise TimeoutError(f"a process of the bench has said nothing for {_PATIENCE:.0f} seconds")
+    answer = pipe.recv()
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
+
+
+def _work(pipe: Connection, made: Maker | None, setup: Callable[[], Maker], threads: int) -> None:
+    team = _Team(made or setup(), threads)
+    while True:
+        command, *arguments = pipe.recv()
+        if command == "end":
+            return
+        try:
+            answer: Any = team.prepare(*arguments) if command == "prepare" else team.run(*arguments)
+        except Exception as error:  # noqa: BLE001 - raised where the command came from
+            answer = RuntimeError(f"{type(error).__name__}: {error}")
+        pipe.send(answer)
+
+
+class _Team:
+    """The threads of one process; each makes its own work at its first command, and no other thread touches it."""
+
+    def __init__(self, make: Maker, threads: int) -> None:
+        self._make = make
+        self._work: list[Work | None] = [None] * threads
+        self._lanes = [ThreadPoolExecutor(1) for _ in range(threads)] if threads > 1 else []
+
+    def prepare(self, count: int) -> None:
+        self._each(lambda work: work.prepare(count))
+
+    def run(self, start: float, until: float) -> list[tuple[int, float]]:
+        def timed(work: Work) -> tuple[int, float]:
+            time.sleep(max(0.0, start - time.monotonic()))
+            began = time.monotonic()
+            count = work.run(until)
+            return count, time.monotonic() - began
+
+        return self._each(timed)
+
+    def _each(self, do: Callable[[Work], Any]) -> list[Any]:
+        def one(number: int) -> Any:
+            work = self._work[number]
+            if work is None:
+                work = self._work[number] = self._make()
+            return do(work)
+
+        if not self._lanes:
+            return [one(0)]
+        return [answer.result() for answer in [lane.submit(one, number) for number, lane in enumerate(self._lanes)]]

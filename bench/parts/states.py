@@ -1,0 +1,119 @@
+"""Final states and whole lifecycles per second, through the backend's own methods as the worker calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from bench.apps import make_app
+from bench.crews import Crew
+from bench.engines import Engine
+from bench.report import Report, Table
+from bench.rounds import take_turns
+from bench.scale import Scale
+from bench.work import BackendWork, BareUpsert, Life, LongLife, Maker, StockFinal, StockLife
+
+_MODES = {"one process": (1, 1), "four processes": (4, 1), "eight threads": (1, 8)}
+_HEAD = (
+    "",
+    "ours",
+    "ours, two writes",
+    "bare driver",
+    "to bare",
+    "stock final",
+    "to stock",
+    "stock lifecycle",
+    "to stock ",
+)
+_HOW = """\
+Per second. *Ours* is a task as a worker runs it: what happens before it, which writes STARTED behind, SUCCESS, and what
+happens after it; a task that ends within the flush interval is one durable write, so this is both our final state and our
+whole lifecycle. *Two writes*: the lifecycle of tasks that outlive the flush interval, fifty at a time. *Stock final* is the
+final state alone, *stock lifecycle* has `task_track_started` on. A process is a child forked as by the prefork pool, with
+the backend made before the fork; threads are those of a process that was not forked."""
+
+
+def measure(engine: Engine, url: str, scale: Scale, report: Report) -> None:
+    """One row for each way to run tasks side by side."""
+    table = report.table(Table("Final states and lifecycles per second", _HOW, _HEAD))
+    for mode, (processes, threads) in _MODES.items():
+        with _crews(engine, url, processes, threads) as crews:
+            for crew in crews.values():
+                crew.rate(scale.rate_seconds / 2)
+            turns = {name: _turn(crew, scale.rate_seconds) for name, crew in crews.items()}
+            series = take_turns(turns, scale.rate_rounds)
+        to_bare, to_final, to_life = (series.ratio("ours", name) for name in ("bare", "stock final", "stock life"))
+        medians = {name: f"{series.median(name):,.0f}" for name in turns}
+        report.add(
+            table,
+            (
+                f"{engine.title}, {mode}",
+                medians["ours"],
+                medians["ours long"],
+                medians["bare"],
+                f"{to_bare:.2f}",
+                medians["stock final"],
+                f"{to_final:.1f}",
+                medians["stock life"],
+                f"{to_life:.1f}",
+            ),
+        )
+        bars = engine.bars
+        if mode == "one process":
+            report.at_least(
+                f"{engine.title}: final states, one process, to the bare driver", to_bare, bars.final_states
+            )
+            report.at_least(f"{engine.title}: lifecycle, one process, to stock", to_life, bars.lifecycles)
+        if mode == "eight threads":
+            report.at_least(f"{engine.title}: lifecycle, eight threads, to stock", to_life, bars.lifecycles_threads)
+
+
+def _turn(crew: Crew, seconds: float) -> Callable[[], float]:
+    return lambda: crew.rate(seconds)
+
+
+@contextmanager
+def _crews(engine: Engine, url: str, processes: int, threads: int) -> Iterator[dict[str, Crew]]:
+    setups = {
+        "ours": _backend(Life, engine.backend_url(url)),
+        "bare": _bare(engine, url),
+        "stock final": _backend(StockFinal, engine.stock_url(url)),
+        "stock life": _backend(StockLife, engine.stock_url(url)),
+        "ours long": _backend(LongLife, engine.backend_url(url)),
+    }
+    crews: dict[str, Crew] = {}
+    try:
+        for name, setup in setups.items():
+            crews[name] = Crew(setup, processes=processes, threads=threads)
+        yield crews
+    finally:
+        for crew in crews.values():
+            crew.close()
+
+
+def _backend(work: type[BackendWork], backend: str) -> Callable[[], Maker]:
+    def setup() -> Maker:
+        app = make_app("memory://", backend)
+        app.backend.as_uri()
+        return lambda: work(app)
+
+    return setup
+
+
+def _bare(engine: Engine, url: str) -> Callable[[], Maker]:
+    """The row to write is what a lifecycle of ours left in the table of ours."""
+
+    def setup() -> Maker:
+        life = Life(make_app("memory://", engine.backend_url(url)))
+        life.prepare(1)
+        life.run(0)
+        store = life.backend.store
+        reader = engine.bare(store)
+        template = reader.stored(next(iter(store.find(limit=1))).id)
+        reader.close()
+        store.close()
+        other = engine.store(url, table="bench_bare")
+        other.close()
+        return lambda: BareUpsert(engine.bare(other), template)
+
+    return setup

@@ -1,0 +1,38 @@
+"""How much of everything: the full run, and the quick one that only shows that all of it works."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Scale(msgspec.Struct, frozen=True, kw_only=True):
+    """`rate_seconds` and `rate_rounds` are of each contender's turn; the other fields say what they count."""
+
+    rate_rounds: int = 7
+    rate_seconds: float = 0.5
+    worker_rounds: int = 5
+    worker_tasks: int = 4000
+    worker_processes: int = 4
+    gets: int = 300
+    chords: int = 7
+    stock_chords: int = 2
+    fetch_rounds: int = 25
+    records: int = 1_000_000
+    query_rounds: int = 11
+    writer_alone: float = 10.0
+
+
+FULL = Scale()
+QUICK = Scale(
+    rate_rounds=3,
+    rate_seconds=0.2,
+    worker_rounds=2,
+    worker_tasks=400,
+    gets=30,
+    chords=2,
+    stock_chords=1,
+    fetch_rounds=5,
+    records=20_000,
+    query_rounds=3,
+    writer_alone=1.0,
+)
