@@ -96,7 +96,11 @@ class PostgreSQLStore(SQLStore):
         self._announcer = Announcer(self._pool, self._prepared["notify"], self._channel)
 
     def _connect(self) -> Session:
-        return Session(self._address)
+        session = Session(self._address)
+        if session.pooled:
+            # Nothing is pushed through a pooler: this store, not its class, is without.
+            self.capabilities = msgspec.structs.replace(self.capabilities, push=False)  # type: ignore[misc]
+        return session
 
     def sql(self, name: str) -> str:
         """The statement `name` of ``queries.sql``, as it is sent."""
