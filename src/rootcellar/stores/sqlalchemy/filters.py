@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Final, TYPE_CHECKING
-
+from typing import TYPE_CHECKING, Final
 
 from rootcellar.query import FIELD_KINDS, And, Condition, Kind, Node, Op
 from rootcellar.record import isoformat

@@ -125,7 +125,7 @@ class SQLAlchemyStore(Store):
         self._check_shape(complete=True)
 
     def _check_shape(self, *, complete: bool) -> None:
-        """Raise `SchemaError` for a table that lacks a column, and, if it should be `complete`, for one that is missing."""
+        """Raise `SchemaError` for a table that lacks a column and, to be `complete`, for one that is missing."""
         findings = [text for text in self._drift() if text.startswith("column") and text.endswith("missing")]
         if complete:
             findings += [text for text in self._drift() if text.startswith("table")]

@@ -6,7 +6,7 @@ Documents are JSON text and times ISO text of fixed length, for neither JSON nor
 
 from __future__ import annotations
 
-from typing import Any, Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, Table, Unicode, UnicodeText
 
