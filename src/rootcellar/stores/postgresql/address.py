@@ -1,8 +1,9 @@
 """A store URL as libpq's connection parameters.
 
-SQLAlchemy's and libpq's forms are both taken: ``postgresql+psycopg://user:p%40ss@host:5432/db?sslmode=require``, several
-hosts ``//one:5432,two:5433/db``, a socket's folder as host ``//%2Frun%2Fpostgresql/db`` or ``///db?host=/run/postgresql``.
-What the URL leaves out comes from libpq's own places: ``PGHOST``, ``PGPASSWORD``, ``~/.pgpass``, a service file.
+SQLAlchemy's and libpq's forms are both taken: ``postgresql+psycopg://user:p%40ss@host:5432/db?sslmode=require``,
+several hosts ``//one:5432,two:5433/db``, the folder of a socket ``//%2Frun%2Fpostgresql/db`` or
+``///db?host=/run/postgresql``. What the URL leaves out comes from libpq's own places: ``PGHOST``, ``PGPASSWORD``,
+``~/.pgpass``, a service file.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What conditions look like in PostgreSQL.
 
-A path takes a key from objects alone and a position from arrays alone, as in `rootcellar.query`. Equality inside metadata is containment (``@>``), which the GIN index serves; inside other
-documents, and for declared paths, it is the expression that the path's own index is built on.
+A path takes a key from objects alone and a position from arrays alone, as in `rootcellar.query`. Equality inside
+metadata is containment (``@>``), which the GIN index serves; inside other documents, and for declared paths, it is the
+expression that the path's own index is built on.
 """
 
 from __future__ import annotations
@@ -28,30 +29,37 @@ class PostgreSQLDialect(Dialect):
         self._declared = frozenset(declared)
 
     def quote(self, name: str) -> str:
-        return '"' + name.replace('"', '""') + '"'
+        """As standard SQL has it."""
+        return identifier(name)
 
     def placeholder(self, name: str) -> str:
+        """By position: the names that `Bindings` makes are numbered from 0."""
         return f"${int(name[1:]) + 1}"
 
     def adapt(self, value: Any) -> Any:
+        """As it is; `session` sends it with its type."""
         return value
 
     # -- plain columns -------------------------------------------------------------------------------------------------
 
     def text_contains(self, column: str, text: str, bind: Bindings) -> str:
+        """By code point."""
         return f"strpos({column}, {bind(text)}) > 0"
 
     def text_matches(self, column: str, pattern: str, bind: Bindings) -> str:
+        """As LIKE, whose beginning up to the first wildcard an index serves."""
         return f"{column} LIKE {bind(pattern.translate(_LIKE_SPECIAL))}"
 
     # -- documents -----------------------------------------------------------------------------------------------------
 
     def document_exists(self, column: str, path: Path) -> str:
+        """Empty metadata is kept as null and is there all the same."""
         if column == "metadata" and not path:
-            return "TRUE"  # empty metadata is kept as null
+            return "TRUE"
         return f"COALESCE(jsonb_typeof({value_at(column, path)}) <> 'null', FALSE)"
 
     def document_equal(self, column: str, path: Path, value: str | float | bool, bind: Bindings) -> str:
+        """Numbers compare as decimals, so 1 equals 1.0."""
         operand = encode_json(value).decode()
         if (column, path) in self._declared and len(operand) <= INDEXED_CHARACTERS:
             return f"{equality_key(column, path)} = {bind(operand)}::jsonb"
@@ -62,12 +70,14 @@ class PostgreSQLDialect(Dialect):
         return f"{value_at(column, path)} = {bind(operand)}::jsonb"
 
     def document_order(self, column: str, path: Path, op: Op, value: str | float, bind: Bindings) -> str:
+        """By code point, or as doubles."""
         if isinstance(value, str):
             found = value_at(column, path)
             return f"(jsonb_typeof({found}) = 'string' AND {_text(found)} {op.value} {bind(value)})"
         return f"{number_at(column, path)} {op.value} {bind(float(value))}"
 
     def document_contains(self, column: str, path: Path, value: str | float | bool, bind: Bindings) -> str:
+        """As containment in an array, or as a part of a text."""
         found = value_at(column, path)
         contained = f"(jsonb_typeof({found}) = 'array' AND {found} @> {bind(encode_json(value).decode())}::jsonb)"
         if not isinstance(value, str):
@@ -75,6 +85,7 @@ class PostgreSQLDialect(Dialect):
         return f"({contained} OR (jsonb_typeof({found}) = 'string' AND strpos({_text(found)}, {bind(value)}) > 0))"
 
     def document_matches(self, column: str, path: Path, pattern: str, bind: Bindings) -> str:
+        """As in `text_matches`."""
         found = value_at(column, path)
         like = bind(pattern.translate(_LIKE_SPECIAL))
         return f"(jsonb_typeof({found}) = 'string' AND {_text(found)} LIKE {like})"
@@ -90,7 +101,13 @@ class PostgreSQLDialect(Dialect):
         return f"(floor(date_part('epoch', {column}))::bigint / {seconds} * {seconds})"
 
     def read_time(self, value: Any) -> datetime | None:
+        """ISO text."""
         return None if value is None else datetime.fromisoformat(value)
+
+
+def identifier(name: str) -> str:
+    """`name` as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def literal(text: str) -> str:
@@ -121,8 +138,9 @@ def number_at(column: str, path: Path) -> str:
 def equality_key(column: str, path: Path) -> str:
     """The scalar at `path`, as jsonb, where an index can hold it."""
     found = value_at(column, path)
-    return f"(CASE WHEN jsonb_typeof({found}) IN ('string', 'number', 'boolean') AND length({found}::text) <= {INDEXED_CHARACTERS} THEN {found} END)"
+    scalar = f"jsonb_typeof({found}) IN ('string', 'number', 'boolean')"
+    return f"(CASE WHEN {scalar} AND length({found}::text) <= {INDEXED_CHARACTERS} THEN {found} END)"
 
 
 def _text(found: str) -> str:
-    return f'({found} #>> \'{{}}\') COLLATE "C"'
+    return f"({found} #>> '{{}}') COLLATE \"C\""

@@ -1,8 +1,8 @@
 """Finished tasks announced by NOTIFY and heard by LISTEN.
 
-NOTIFY takes a lock of the whole server when its transaction commits, so it is never part of the transaction that writes.
-It follows in one of its own, sent on the connection that wrote, without waiting for the answer. Several within a few
-milliseconds become one. Whatever is lost on the way costs a waiter time, never a result.
+NOTIFY takes a lock of the whole server when its transaction commits, so it is never part of the transaction that
+writes. It follows in one of its own, sent on the connection that wrote, without waiting for the answer. Several within
+a millisecond become one. Whatever is lost on the way costs a waiter time, never a result.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from logging import getLogger
 from typing import Final
 from zlib import crc32
@@ -165,12 +166,14 @@ class Listener(Watcher):
         self._lock = threading.Lock()
         self._watched: set[str] = set()
         self._bell, self._ear = socket.socketpair()
-        self._bell.setblocking(False)
-        self._ear.setblocking(False)
+        for end in (self._bell, self._ear):
+            end.setblocking(False)  # noqa: FBT003 - the socket's own signature
         self._session: Session | None = None
-        self._selector: selectors.BaseSelector | None = None
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._ear, selectors.EVENT_READ)
         self._pause = self.first_pause
         self._retry_at = 0.0
+        self._closed = False
         self._try_listening()
 
     @property
@@ -179,38 +182,45 @@ class Listener(Watcher):
         return self._session is not None
 
     def watch(self, ids: Iterable[str]) -> None:
+        """See `Watcher.watch`."""
         super().watch(ids)
         with self._lock:
             self._watched.update(ids)
 
     def unwatch(self, ids: Iterable[str]) -> None:
+        """See `Watcher.unwatch`."""
         with self._lock:
             self._watched.difference_update(ids)
 
     def wait(self, timeout: float) -> frozenset[str] | None:
-        if self._session is None and time.monotonic() >= self._retry_at:
-            self._try_listening()
-            if self._session is not None:
-                return None  # what finished before is not announced again
-        if self._session is None:
-            return super().wait(timeout)
+        """See `Watcher.wait`."""
+        session = self._session
+        if session is None:
+            return self._wait_without(timeout)
         try:
-            return self._listen(self._session, timeout)
+            return self._listen(session, timeout)
         except (psycopg.Error, OSError, ValueError) as error:
             logger.debug("the connection that listens was lost: %s", type(error).__name__)
             self._disconnect()
             return None
 
+    def _wait_without(self, timeout: float) -> frozenset[str] | None:
+        if time.monotonic() < self._retry_at:
+            return super().wait(timeout)
+        self._try_listening()
+        return None  # what finished before is not announced again
+
     def wake(self) -> None:
+        """See `Watcher.wake`."""
         super().wake()
-        try:
+        with suppress(OSError):  # full of calls that nobody answered yet, or closed
             self._bell.send(b"!")
-        except OSError:
-            pass  # full of calls that were not answered yet, or closed
 
     def close(self) -> None:
+        """See `Watcher.close`."""
+        self._closed = True
         self._disconnect()
-        self._retry_at = float("inf")
+        self._selector.close()
         self._bell.close()
         self._ear.close()
 
@@ -231,9 +241,7 @@ class Listener(Watcher):
             self._put_off(error)
             return
         self._session, self._pause = session, self.first_pause
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(session.fileno(), selectors.EVENT_READ)
-        self._selector.register(self._ear, selectors.EVENT_READ)
+        self._selector.register(session.descriptor, selectors.EVENT_READ)
 
     def _put_off(self, error: Exception) -> None:
         logger.debug("cannot listen, polling for %.1f s: %s", self._pause, type(error).__name__)
@@ -242,33 +250,31 @@ class Listener(Watcher):
 
     def _disconnect(self) -> None:
         session, self._session = self._session, None
-        selector, self._selector = self._selector, None
-        if selector is not None:
-            selector.close()
         if session is not None:
+            self._selector.unregister(session.descriptor)
             session.close()
-        self._retry_at = 0.0
+        self._retry_at = float("inf") if self._closed else 0.0
 
     def _listen(self, session: Session, timeout: float) -> frozenset[str] | None:
         deadline = time.monotonic() + timeout
-        while True:
-            announced = session.announcements()
-            if announced:
-                return self._concerned(announced)
+        while not self._woken.is_set():
+            changed = self._concerned(session.announcements())
             left = deadline - time.monotonic()
-            if left <= 0 or self._selector is None:
-                return frozenset()
-            ready = self._selector.select(left)
-            if any(key.fileobj is self._ear for key, _ in ready):
-                self._ear.recv(4096)
-                self._woken.clear()
-                return self._concerned(session.announcements())
+            if changed is None or changed or left <= 0:
+                return changed
+            self._selector.select(left)
+        self._quiet()
+        return self._concerned(session.announcements())
+
+    def _quiet(self) -> None:
+        self._woken.clear()
+        with suppress(OSError):
+            self._ear.recv(4096)
 
     def _concerned(self, announced: Sequence[bytes]) -> frozenset[str] | None:
+        """The watched ones among the announced ids; None when some could not be named."""
         ids: set[str] = set()
         for payload in announced:
-            if payload == _EVERYTHING:
-                return None
             try:
                 ids.update(_decode(payload))
             except msgspec.MsgspecError:

@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from logging import getLogger
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from zlib import crc32
 
 import psycopg
 
 from rootcellar.errors import SchemaError
 from rootcellar.stores._sql.columns import TABLES
-from rootcellar.stores._sql.schema import DeclaredPath, Shape, drift, expected_shape, pending
-from rootcellar.stores.postgresql.dialect import equality_key, number_at
+from rootcellar.stores._sql.names import Names
+from rootcellar.stores._sql.schema import DeclaredPath, Migration, Shape, drift, expected_shape, pending
+from rootcellar.stores.postgresql.dialect import equality_key, identifier, number_at
 from rootcellar.stores.postgresql.merge import TYPES
 from rootcellar.stores.postgresql.session import Session, read_rows, text_array
-
-if TYPE_CHECKING:
-    from rootcellar.stores.postgresql.store import PostgreSQLStore
 
 logger = getLogger(__name__)
 
@@ -35,12 +33,22 @@ _LOCK_SPACE: Final = 0x726F6F74
 
 
 class Schema:
-    """The tables of one store, over one of its sessions."""
+    """The tables called `names`, over one session. `queries`: the statements of ``queries.sql``, by name."""
 
-    def __init__(self, store: PostgreSQLStore, session: Session) -> None:
-        self._store = store
-        self._names = store.names
+    def __init__(
+        self,
+        session: Session,
+        *,
+        names: Names,
+        queries: Mapping[str, str],
+        migrations: Sequence[Migration],
+        paths: Sequence[DeclaredPath],
+    ) -> None:
         self._session = session
+        self._names = names
+        self._queries = queries
+        self._migrations = migrations
+        self._path_indexes = [index for path in paths for index in path_indexes(names, path)]
 
     # -- set-up --------------------------------------------------------------------------------------------------------
 
@@ -65,8 +73,8 @@ class Schema:
             return 0
         return int(self._rows("version")[0][0] or 0)
 
-    def _pending(self, version: int) -> Sequence[Any]:
-        return pending(self._store.migrations, version, self._names)
+    def _pending(self, version: int) -> Sequence[Migration]:
+        return pending(self._migrations, version, self._names)
 
     def _migrate(self) -> bool:
         """Run what is pending, in one transaction. False when another process was faster."""
@@ -103,12 +111,12 @@ class Schema:
 
     def _make_schema(self) -> None:
         # Asked first, because IF NOT EXISTS needs the right to make one even where it is there.
-        schema = self._names.schema
-        if schema and not read_rows(self._session.query("SELECT to_regnamespace($1) IS NOT NULL", [self._quoted_schema()]))[0][0]:
-            self._session.query(f"CREATE SCHEMA IF NOT EXISTS {self._quoted_schema()}")
-
-    def _quoted_schema(self) -> str:
-        return self._store.dialect.quote(self._names.schema or "")
+        if self._names.schema is None:
+            return
+        schema = identifier(self._names.schema)
+        ((present,),) = read_rows(self._session.query("SELECT to_regnamespace($1) IS NOT NULL", [schema]))
+        if not present:
+            self._session.query(f"CREATE SCHEMA IF NOT EXISTS {schema}")
 
     def _check_columns(self) -> None:
         expected = Shape(tables=self._expected().tables, indexes=frozenset())
@@ -120,7 +128,7 @@ class Schema:
 
     def _missing_indexes(self) -> list[tuple[str, str]]:
         usable = {name for name, valid in self._indexes() if valid}
-        return [(name, sql) for name, sql in path_indexes(self._store) if name not in usable]
+        return [(name, sql) for name, sql in self._path_indexes if name not in usable]
 
     def _make_indexes(self, missing: Sequence[tuple[str, str]], *, concurrently: bool) -> None:
         """Make indexes of declared paths; on tables in use, without stopping the writers."""
@@ -163,7 +171,7 @@ class Schema:
 
     def drift(self) -> list[str]:
         """One sentence for each way in which the tables differ from what this version makes."""
-        version, newest = self._version(), self._store.migrations[-1].number
+        version, newest = self._version(), self._migrations[-1].number
         findings = drift(self._expected(), self._actual(), self._names)
         findings += [f"index {name} is not valid; drop it and make it again" for name, ok in self._indexes() if not ok]
         if version != newest:
@@ -173,7 +181,7 @@ class Schema:
     def _expected(self) -> Shape:
         shape = expected_shape(self._names, TYPES)
         shape.tables["chord"]["joined"] = "bigint"
-        ours = {self._names.index("metadata"), *(name for name, _ in path_indexes(self._store))}
+        ours = {self._names.index("metadata"), *(name for name, _ in self._path_indexes)}
         return Shape(tables=shape.tables, indexes=shape.indexes | ours)
 
     def _actual(self) -> Shape:
@@ -195,21 +203,14 @@ class Schema:
         return [(name, valid) for name, valid in self._rows("indexes", self._names.task)]
 
     def _rows(self, name: str, *values: Any) -> list[tuple[Any, ...]]:
-        return read_rows(self._session.query(self._store.sql(name), values))
+        return read_rows(self._session.query(self._queries[name], values))
 
 
-def path_indexes(store: PostgreSQLStore) -> Iterator[tuple[str, str]]:
-    """(name, CREATE INDEX) of the two indexes of each declared path: one for equality, one for numbers in an order."""
-    for path in store.paths:
-        yield from path_index(store, path)
-
-
-def path_index(store: PostgreSQLStore, path: DeclaredPath) -> Iterator[tuple[str, str]]:
-    """(name, CREATE INDEX) of the indexes of one declared path."""
-    equality = store.names.path_index(path.text)
+def path_indexes(names: Names, path: DeclaredPath) -> list[tuple[str, str]]:
+    """(name, CREATE INDEX) of the two indexes of a declared path: for equality, and for numbers in an order."""
+    equality = names.path_index(path.text)
     keys = {equality: equality_key(path.field, path.path), f"{equality}_n": number_at(path.field, path.path)}
-    for name, key in keys.items():
-        yield (
-            name,
-            f"CREATE INDEX {store.dialect.quote(name)} ON {store.names.task} ({key}, updated_at) WHERE {key} IS NOT NULL",
-        )
+    return [
+        (name, f"CREATE INDEX {identifier(name)} ON {names.task} ({key}, updated_at) WHERE {key} IS NOT NULL")
+        for name, key in keys.items()
+    ]

@@ -78,6 +78,8 @@ class Session:
         self._prepared: set[bytes] = set()
         self._owed = False
         self.born = time.monotonic()
+        #: Of the connection's socket, to wait on.
+        self.descriptor = self._pgconn.socket
         self.pooled = not self._greet(address.synchronous_commit)
 
     def _greet(self, synchronous_commit: str | None) -> bool:
@@ -120,10 +122,6 @@ class Session:
         if self._owed:
             self._owed = False
             self.connection.wait(generators.execute(self._pgconn))
-
-    def fileno(self) -> int:
-        """The connection's socket, to wait on."""
-        return self._pgconn.socket
 
     def announcements(self) -> list[bytes]:
         """The payloads of the notifications that have arrived; does not wait. Raises `psycopg.OperationalError`."""

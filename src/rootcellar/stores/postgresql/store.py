@@ -31,7 +31,7 @@ from rootcellar.stores.postgresql.faults import translated
 from rootcellar.stores.postgresql.merge import merge_sql, record_json
 from rootcellar.stores.postgresql.pool import Pool
 from rootcellar.stores.postgresql.push import Announcer, Listener, channel_name
-from rootcellar.stores.postgresql.schema import Schema, path_index
+from rootcellar.stores.postgresql.schema import Schema, path_indexes
 from rootcellar.stores.postgresql.session import Prepared, Session, parameter, read_rows, text_array
 
 if TYPE_CHECKING:
@@ -99,12 +99,8 @@ class PostgreSQLStore(SQLStore):
         session = Session(self._address)
         if session.pooled:
             # Nothing is pushed through a pooler: this store, not its class, is without.
-            self.capabilities = msgspec.structs.replace(self.capabilities, push=False)  # type: ignore[misc]
+            self.capabilities = msgspec.structs.replace(self.capabilities, push=False)  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
         return session
-
-    def sql(self, name: str) -> str:
-        """The statement `name` of ``queries.sql``, as it is sent."""
-        return self._queries[name]
 
     # -- running statements --------------------------------------------------------------------------------------------
 
@@ -139,7 +135,10 @@ class PostgreSQLStore(SQLStore):
     # -- schema --------------------------------------------------------------------------------------------------------
 
     def _setup(self) -> None:
-        self._pool.use(lambda session: Schema(self, session).setup())
+        self._pool.use(lambda session: self._schema(session).setup())
+
+    def _schema(self, session: Session) -> Schema:
+        return Schema(session, names=self.names, queries=self._queries, migrations=self.migrations, paths=self.paths)
 
     def schema_sql(self) -> str:
         """See `SQLStore.schema_sql`."""
@@ -148,11 +147,11 @@ class PostgreSQLStore(SQLStore):
         return head + super().schema_sql()
 
     def _path_index_sql(self, path: DeclaredPath) -> str:
-        return ";\n".join(sql for _, sql in path_index(self, path))
+        return ";\n".join(sql for _, sql in path_indexes(self.names, path))
 
     def drift(self) -> list[str]:
         """See `SQLStore.drift`."""
-        return self._call(self._pool.use, lambda session: Schema(self, session).drift())
+        return self._call(self._pool.use, lambda session: self._schema(session).drift())
 
     def server_time(self) -> datetime:
         """See `SQLStore.server_time`."""
