@@ -126,6 +126,7 @@ def test_progress_keeps_metadata_and_result_apart(shop: Shop) -> None:
     assert result.get(timeout=10) == 3
     record = finished(shop, result)
     assert record.progress == {"done": 3, "of": 3}
+    assert states(record) == ["QUEUED", "STARTED", "PROGRESS", "SUCCESS"]
     assert record.result == 3
     assert record.metadata == {"user": 42, "filename": "a.csv"}
 

@@ -62,6 +62,8 @@ class Run(msgspec.Struct, kw_only=True):
     pid: int | None = None
     request: Request | None = None
     envelope: Envelope | None = None
+    #: The last state this run entered, as far as this process saw it.
+    state: str | None = None
 
     def change(self, state: str | None, at: datetime, **values: Any) -> Change:
         """A change of this run; `values` are further fields of `Change`."""
@@ -81,6 +83,9 @@ class Run(msgspec.Struct, kw_only=True):
     def delta(self, change: Change) -> TaskRecord:
         """The partial record of `change` and of all that this run knows of what came before it."""
         delta = change.delta()
+        if change.state == self.state:
+            delta.history = []  # progress within a state, no transition
+        self.state = change.state or self.state
         if self.started_at is not None and change.state != "STARTED":
             started = Transition(state="STARTED", at=self.started_at, attempt=self.attempt, worker=self.worker)
             delta.history = [started, *delta.history]
