@@ -16,22 +16,22 @@ from rootcellar.cli.output import discard_stdout
 from rootcellar.errors import RootcellarError
 
 PROGRAM: Final = "rootcellar"
-#: Every command, with the line of help that the list shows, so that the list imports none of them.
+#: Every command, with the first paragraph of its help, so that the list imports none of them.
 COMMANDS: Final = {
     "demo": "See it work: a real worker, real tasks, and queries over what was kept.",
-    "find": "Find records.",
-    "show": "All that is known about one task.",
-    "count": "How many records a query finds.",
-    "stats": "Counts and times of groups of records.",
-    "tail": "Follow records as they appear and change.",
-    "check": "Try out a store, measure it, and say what it can and cannot do.",
-    "doctor": "Look for what is wrong: tables, indexes, clocks, spool, expiry, settings.",
-    "schema": "Print the SQL of the tables and indexes, or apply it.",
-    "cleanup": "Remove expired records.",
-    "annotate": "Write metadata of one task.",
-    "delete": "Remove records.",
+    "find": "Find records, the most recently changed first.",
+    "show": "All that is known about one task: its life, arguments, result or error, and relatives.",
+    "count": "How many records QUERY finds.",
+    "stats": "Counts and times of groups of the records that QUERY finds, the largest group first.",
+    "tail": "Follow the records that QUERY finds: a line for each that appears or changes, until Ctrl-C.",
+    "check": "Try out a store: connect, set up, write, read, merge, query, join a chord, expire, and measure.",
+    "doctor": "Look for what is wrong with a store and this host's dealings with it; changes nothing.",
+    "schema": "Print the SQL of the tables and indexes, for a DBA to read or to run, or --apply it.",
+    "cleanup": "Remove records, groups and chords whose time to expire has come, in batches.",
+    "annotate": "Write metadata of one task; other keys stay as they are.",
+    "delete": "Remove records, by id or by query.",
     "spool": "What waits on this host's disk for a store that was away.",
-    "completion": "Print what makes a shell complete commands and options.",
+    "completion": "Print what makes a shell complete commands, options, fields and states.",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
+import sys
 from typing import IO, Any, Final, Self
 
 import click
@@ -80,4 +81,4 @@ class Failure(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the line."""
-        click.echo(f"rootcellar: {self.message}", file=file, err=file is None)
+        click.echo(f"rootcellar: {self.message}", file=file or sys.stderr)

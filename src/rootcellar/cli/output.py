@@ -75,7 +75,7 @@ class Output:
     def line(self, *spans: Cell) -> None:
         """One line of styled parts."""
         if self.console is None:
-            click.echo("".join(_text(span) for span in spans))
+            _write("".join(_text(span) for span in spans))
         else:
             from rich.text import Text
 
@@ -83,17 +83,17 @@ class Output:
 
     def json(self, value: Any) -> None:
         """One JSON object on a line of its own."""
-        click.echo(json_line(value))
+        _write(json_line(value))
 
     def note(self, message: str) -> None:
         """A remark that is no part of what was asked for: on stderr."""
-        click.echo(message, err=True)
+        click.echo(message, file=sys.stderr)
 
     def table(self, table: Table) -> None:
         """A table: cut to the terminal's width there, whole in a pipe."""
         if self.console is None:
             for text in plain_lines(table):
-                click.echo(text)
+                _write(text)
         else:
             self.console.print(rich_table(table, self.console.width, unicode=self.unicode))
 
@@ -107,6 +107,11 @@ class Output:
         with bar:
             task = bar.add_task(label, total=total)
             yield lambda count: bar.advance(task, count)
+
+
+def _write(text: str) -> None:
+    """A line on stdout as it is: click by itself takes ASCII for a mistake, and writes UTF-8."""
+    click.echo(text, file=sys.stdout)
 
 
 def _progress_bar() -> Any:

@@ -80,7 +80,7 @@ def _command(command: click.Command, context: click.Context, shared: set[str], *
 
 def _prose(text: str) -> str:
     r"""Help as Markdown: paragraphs one line each, what follows a ``\b`` as it stands."""
-    paragraphs = text.split("\n\n")
+    paragraphs = inspect.cleandoc(text).split("\n\n")
     return "\n\n".join(
         "```shell\n" + inspect.cleandoc(paragraph.removeprefix("\b\n")) + "\n```"
         if paragraph.startswith("\b")

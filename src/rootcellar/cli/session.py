@@ -65,7 +65,9 @@ class Session:
     @cached_property
     def store_url(self) -> str:
         """The URL of the store: of ``--store``, the app, or the environment, in this order."""
-        given = self.url or (self.backend.url if self.backend is not None else os.environ.get(VARIABLE))
+        given = self.url
+        if given is None:
+            given = self.backend.url if self.backend is not None else os.environ.get(VARIABLE)
         if not given:
             raise InvalidInput(f"which store? Say --store URL or -A app, or set {VARIABLE}")
         return given

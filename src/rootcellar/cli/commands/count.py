@@ -15,7 +15,10 @@ from rootcellar.cli.session import Session
 @pass_session
 @click.pass_context
 def count(ctx: click.Context, session: Session, query: str) -> None:
-    """How many records QUERY finds. The exit code is 1 when that is none."""
+    """How many records QUERY finds.
+
+    The exit code is 1 when that is none.
+    """
     found = session.store.count(query)
     if session.as_json:
         session.output.json({"count": found})
