@@ -53,7 +53,7 @@ def reference() -> str:
     lines = [_INTRODUCTION, "| code | when |", "| --- | --- |"]
     lines += [f"| {int(code)} | {code.meaning} |" for code in ExitCode]
     context = click.Context(celery_command, info_name=PROGRAM)
-    lines += ["", "## Options of every command", "", *_options(celery_command, context, but=set())]
+    lines += ["", "## Options of every command", "", *_options(celery_command, but=set())]
     shared = _names(celery_command)
     for name in COMMANDS:
         command = celery_command.get_command(context, name)
@@ -66,7 +66,7 @@ def _command(command: click.Command, context: click.Context, shared: set[str], *
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
     yield from ("", f"{'#' * level} {context.command_path.removeprefix(PROGRAM + ' ')}", "")
     yield from ("```console", f"$ {usage}", "```", "", _prose(command.help or ""))
-    options = _options(command, context, but=shared)
+    options = _options(command, but=shared)
     if options:
         yield from ("", *options)
     if isinstance(command, click.Group):
@@ -97,15 +97,15 @@ def _names(command: click.Command) -> set[str]:
     return {parameter.name for parameter in command.params if parameter.name}
 
 
-def _options(command: click.Command, context: click.Context, *, but: set[str]) -> Sequence[str]:
+def _options(command: click.Command, *, but: set[str]) -> Sequence[str]:
     """A table of the options, without those named in `but`."""
     options = [option for option in command.params if isinstance(option, click.Option) and option.name not in but]
-    rows = [f"| {_option(option, context)} | {_escaped(_help(option))} |" for option in options]
+    rows = [f"| {_option(option)} | {_escaped(_help(option))} |" for option in options]
     return ["| option | |", "| --- | --- |", *rows] if rows else []
 
 
-def _option(option: click.Option, context: click.Context) -> str:
-    value = "" if option.is_flag else f" {option.make_metavar(context)}"
+def _option(option: click.Option) -> str:
+    value = "" if option.is_flag else f" {option.metavar}"
     return f"`{', '.join(option.opts)}{value}`"
 
 

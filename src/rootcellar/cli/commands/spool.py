@@ -33,7 +33,12 @@ def spool() -> None:
 
 
 @spool.command("list")
-@click.option("--directory", type=click.Path(path_type=Path), help="Where spools are, when rootcellar_spool says so.")
+@click.option(
+    "--directory",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Where spools are, when rootcellar_spool says so.",
+)
 @session_options
 @pass_session
 @click.pass_context
