@@ -707,6 +707,11 @@ class Expression:
     def __init__(self, node: Node) -> None:
         self.node = node
 
+    def __repr__(self) -> str:
+        from rootcellar import search
+
+        return f"<Expression {search.render(self.node)}>"
+
     def __and__(self, other: Expression) -> Expression:
         return Expression(And((*_parts(And, self.node), *_parts(And, other.node))))
 
