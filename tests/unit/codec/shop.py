@@ -46,6 +46,10 @@ class Operator(enum.Enum):
     HERE = object()
     THERE = Exception
 
+    def __repr__(self) -> str:
+        """The same in every process, for the names of tests."""
+        return f"<Operator.{self.name}>"
+
 
 @dataclass
 class Line:
