@@ -70,7 +70,7 @@ def parse(url: str) -> StoreURL:
 
 def _host_and_port(authority: str, url: str) -> tuple[str | None, int | None]:
     match = re.fullmatch(r"(\[[^\]]*\]|[^:]*)(?::([^:]*))?", authority)
-    if match is None:
+    if match is None or "," in authority:  # several hosts, which the engine's own store takes apart
         return unquote(authority) or None, None
     host, port = match.group(1).strip("[]"), match.group(2)
     if port and not port.isdecimal():

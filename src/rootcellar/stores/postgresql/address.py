@@ -70,8 +70,6 @@ def _hosts_and_ports(url: StoreURL) -> tuple[str | None, str | None]:
     if url.host is None or url.host.startswith("/") or "," not in url.host:
         return url.host, None if url.port is None else str(url.port)
     pairs = [part.rpartition(":") if _ends_in_port(part) else (part, ":", "") for part in url.host.split(",")]
-    if url.port is not None:  # the port behind the last host, which the URL's parser took for all of them
-        pairs[-1] = (pairs[-1][0], ":", str(url.port))
     return ",".join(host.strip("[]") for host, _, _ in pairs), ",".join(port for _, _, port in pairs)
 
 

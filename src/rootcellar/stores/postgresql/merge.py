@@ -102,8 +102,8 @@ _KEYS: Final = (
     "COALESCE((u.entry ->> 'attempt')::bigint, 0) AS k1, (u.entry ->> 'at')::timestamptz AS k2,"
     " (u.entry ->> 'state') COLLATE \"C\" AS k3, COALESCE(u.entry ->> 'worker', '') COLLATE \"C\" AS k4"
 )
-_UNION: Final = (  # noqa: S608 - nothing of it is a user's
-    "SELECT jsonb_agg(n.entry ORDER BY n.k1, n.k2, n.k3, n.k4) FROM ("
+_UNION: Final = (
+    "SELECT jsonb_agg(n.entry ORDER BY n.k1, n.k2, n.k3, n.k4) FROM ("  # noqa: S608 - nothing of it is a user's
     "SELECT * FROM ("
     f"SELECT DISTINCT ON (k1, k2, k3, k4) {_KEYS}, u.entry FROM ("
     "SELECT entry, 0 AS source FROM jsonb_array_elements(t.history) AS s(entry)"
