@@ -1,4 +1,4 @@
-"""The command line as a process: what it imports, pipes, signals, encodings, terminals, and `celery rootcellar`."""
+"""The command line as a process: pipes, signals, encodings, terminals, and `celery rootcellar`."""
 
 from __future__ import annotations
 
@@ -21,28 +21,7 @@ from rootcellar.cli.exits import ExitCode
 from rootcellar.record import Change, Request
 from tests.cli.conftest import RETRIED, ROOT, RunProcess, command
 
-pytestmark = pytest.mark.store("sqlite")
-
-_LOADED = """
-import sys
-from rootcellar.cli import main
-code = main(sys.argv[1:])
-heavy = {"celery", "kombu", "rich", "sqlite3", "psycopg", "pymysql", "sqlalchemy", "redis"}
-print("loaded:", *sorted(heavy & set(sys.modules)))
-sys.exit(code)
-"""
-
-
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["find", "--help"], ["demo", "--help"]])
-def test_help_imports_neither_celery_nor_a_driver_nor_rich(words: list[str]) -> None:
-    done = subprocess.run([sys.executable, "-c", _LOADED, *words], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "loaded:"
-
-
-def test_importing_rootcellar_imports_neither_celery_nor_a_driver() -> None:
-    words = "import sys, rootcellar; rootcellar.Store, rootcellar.F; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
-    assert not {"celery", "kombu", "sqlite3", "psycopg", "pymysql", "sqlalchemy"} & set(done.stdout.split())
+pytestmark = [pytest.mark.store("sqlite"), pytest.mark.slow]
 
 
 def test_version(run_process: RunProcess) -> None:
