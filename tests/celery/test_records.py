@@ -105,6 +105,7 @@ def test_both_attempts_of_a_retried_task(shop: Shop) -> None:
     ]
     assert record.history[2].error == {"type": "OSError", "message": "away"}
     assert record.attempt == 1
+    assert record.parent_id is None
 
 
 def test_an_error_with_its_cause(shop: Shop) -> None:

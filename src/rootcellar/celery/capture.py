@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec
 import msgspec
 from celery import current_app, current_task, signals
 
-from rootcellar.celery.runs import HEADER, Envelope, add_arguments, envelope_of, parse_time, stamps_of
+from rootcellar.celery.runs import HEADER, Envelope, add_arguments, envelope_of, parent_of, parse_time, stamps_of
 from rootcellar.record import Change, Request
 from rootcellar.store.base import encode_metadata
 
@@ -143,7 +143,7 @@ def _queued(backend: RootcellarBackend, publish: _Publish, envelope: Envelope) -
         queue=envelope.queue,
         routing_key=publish.details.get("routing_key"),
         priority=(publish.details.get("properties") or {}).get("priority"),
-        parent_id=headers.get("parent_id"),
+        parent_id=parent_of(headers["id"], headers.get("parent_id")),
         root_id=headers.get("root_id"),
         group_id=headers.get("group"),
         eta=parse_time(headers.get("eta")),
@@ -215,7 +215,7 @@ def on_worker_init(**_: Any) -> None:
 @_never_raises
 def on_worker_ready(sender: Any = None, **_: Any) -> None:
     """Begin to replay what an earlier worker of this host left in the spool."""
-    from rootcellar.celery.app import backend_of  # noqa: PLC0415 - the backend imports this module
+    from rootcellar.celery.app import backend_of
 
     backend = backend_of(sender.app)
     if backend is not None:

@@ -152,7 +152,7 @@ def _request(
         queue=(envelope and envelope.queue) or routing_key,
         routing_key=routing_key,
         priority=delivery.get("priority"),
-        parent_id=getattr(request, "parent_id", None),
+        parent_id=parent_of(task_id, getattr(request, "parent_id", None)),
         root_id=getattr(request, "root_id", None) or task_id,
         group_id=getattr(request, "group", None),
         eta=parse_time(getattr(request, "eta", None)),
@@ -163,6 +163,11 @@ def _request(
     if with_args:
         add_arguments(made, getattr(request, "args", None), getattr(request, "kwargs", None))
     return made
+
+
+def parent_of(task_id: str, parent_id: str | None) -> str | None:
+    """The parent; Celery calls a task its own parent once it has published itself again for a retry."""
+    return None if parent_id == task_id else parent_id
 
 
 def add_arguments(request: Request, args: Any, kwargs: Any) -> None:

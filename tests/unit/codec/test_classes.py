@@ -24,6 +24,7 @@ from rootcellar.codec import Unrestored, decode, encode, register, unregister, u
 from rootcellar.errors import CodecError
 from tests.unit.codec import shop
 from tests.unit.codec.engines import assert_storable, jsonb
+from tests.unit.codec.names import kind
 from tests.unit.codec.sameness import same
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class TestRestored:
             shop.Markup("<b>\0"),
             shop.Metres(1.5),
         ],
-        ids=repr,
+        ids=kind,
     )
     def test_an_instance_comes_back_as_it_was(self, value: Any) -> None:
         assert same(again(value), value)
@@ -132,7 +133,7 @@ class TestUnrestored:
             (shop.Loose(name="x"), {"name": "x"}, f"model:{SHOP}:Loose"),
             (shop.Colour.PAIR, (1, b"x"), f"enum:{SHOP}:Colour"),
         ],
-        ids=repr,
+        ids=kind,
     )
     @pytest.mark.usefixtures("elsewhere")
     def test_the_plain_value_comes_back_marked(self, value: Any, plain: Any, mark: str) -> None:
@@ -350,7 +351,7 @@ class TestHostileMarks:
             ("x", "decimal"),
             ("x", 5),
         ],
-        ids=repr,
+        ids=kind,
     )
     def test_what_does_not_belong_together_is_a_clear_error(self, document: Any, marks: Any) -> None:
         with pytest.raises(CodecError, match=r"^result(\.\S+)?: ") as caught:
@@ -367,7 +368,7 @@ class TestHostileMarks:
             ({"a": None}, {"a.b.c": "decimal"}),
             ([], {"*.x": "decimal"}),
         ],
-        ids=repr,
+        ids=kind,
     )
     def test_marks_of_what_is_not_there_do_nothing(self, document: Any, marks: Any) -> None:
         assert decode(document, marks) == document
@@ -449,7 +450,7 @@ class TestSubclassesOfBuiltIns:
             (type("Sorted", (OrderedDict,), {})(b=1, a=2), OrderedDict(b=1, a=2)),
             (type("Day", (date,), {})(2026, 1, 1), date(2026, 1, 1)),
         ],
-        ids=repr,
+        ids=kind,
     )
     def test_the_base_comes_back(self, value: Any, plain: Any) -> None:
         back = again(value)

@@ -17,6 +17,7 @@ from rootcellar.codec import StandIn, Unrestored, decode, decode_exception, enco
 from rootcellar.errors import CodecError
 from tests.unit.codec import shop
 from tests.unit.codec.engines import assert_storable, jsonb
+from tests.unit.codec.names import kind
 from tests.unit.codec.sameness import same
 from tests.unit.codec.values import texts, values
 
@@ -59,7 +60,7 @@ class TestOwnClass:
             shop.Nested.Missing("x"),
             ExceptionGroup("several", [ValueError(1), ExceptionGroup("more", [KeyError("k")])]),
         ],
-        ids=repr,
+        ids=kind,
     )
     def test_an_exception_comes_back_as_it_was(self, exc: BaseException) -> None:
         assert same(again(exc), exc)
@@ -280,7 +281,7 @@ class TestStandIn:
         assert repr(exc) == "Gone('x')"
         assert type(exc).__bases__ == (Exception,)
 
-    @pytest.mark.parametrize("exc", [SystemExit(1), KeyboardInterrupt(), GeneratorExit(), shop.Quit("x")], ids=repr)
+    @pytest.mark.parametrize("exc", [SystemExit(1), KeyboardInterrupt(), GeneratorExit(), shop.Quit("x")], ids=kind)
     def test_what_would_end_the_reader_comes_back_as_a_stand_in(self, exc: BaseException) -> None:
         back = again(exc)
         assert isinstance(back, Exception)
@@ -338,7 +339,7 @@ class TestHostileRecords:
         assert isinstance(decode_exception({"type": "Error", "module": "lazy_module"}), StandIn)
         assert asked == []
 
-    @pytest.mark.parametrize("document", [None, [], "x", {}, {"type": None}, {"type": 3, "module": "os"}, 5], ids=repr)
+    @pytest.mark.parametrize("document", [None, [], "x", {}, {"type": None}, {"type": 3, "module": "os"}, 5], ids=kind)
     def test_what_is_no_document_of_an_exception_is_a_clear_error(self, document: Any) -> None:
         with pytest.raises(CodecError, match="no document of an exception"):
             decode_exception(document)
@@ -363,7 +364,7 @@ class TestHostileRecords:
             {"type": "UnicodeDecodeError"},
             {"type": "ExceptionGroup", "args": ["x", []]},
         ],
-        ids=repr,
+        ids=kind,
     )
     def test_a_damaged_document_gives_an_exception_still(self, damage: dict[str, Any]) -> None:
         document = {"type": "ValueError", "module": "builtins", "message": "it broke", "args": ["it broke"], **damage}

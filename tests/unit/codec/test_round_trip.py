@@ -19,6 +19,7 @@ from rootcellar.codec import decode, encode
 from rootcellar.errors import CodecError
 from tests.unit.codec import shop
 from tests.unit.codec.engines import assert_storable, jsonb
+from tests.unit.codec.names import kind
 from tests.unit.codec.sameness import same
 from tests.unit.codec.values import floats, leaves, values
 
@@ -222,7 +223,7 @@ class TestTypes:
             [{"a": {"b": Decimal(1)}}, {"a": "text"}],
             [shop.Place(1), {"x": 1, "y": 0}],
         ],
-        ids=repr,
+        ids=kind,
     )
     def test_lists_of_almost_one_shape_come_back_exactly(self, rows: Any) -> None:
         assert same(through(jsonb, rows), rows)
@@ -270,7 +271,7 @@ class TestReadability:
             (shop.Place(1), {"x": 1, "y": 0}, {"": "dataclass:tests.unit.codec.shop:Place"}),
             (shop.Point(1), {"x": 1, "y": 0.5, "label": None}, {"": "namedtuple:tests.unit.codec.shop:Point"}),
         ],
-        ids=repr,
+        ids=kind,
     )
     def test_what_each_type_looks_like(self, value: Any, document: Any, types: Any) -> None:
         assert encode(value) == (document, types)
