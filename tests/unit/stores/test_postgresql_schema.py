@@ -227,19 +227,16 @@ def test_a_database_in_another_encoding(postgresql_url: str) -> None:
 def test_a_lock_that_is_not_to_be_had_is_tried_for_again(
     postgresql_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """No writer waits long behind a set-up that waits itself."""
+    """A set-up gives up its place in the line, so that no writer waits long behind it."""
     monkeypatch.setattr(schema_module, "LOCK_TIMEOUT", 0.05)
     with opened(postgresql_url) as store, connection(postgresql_url) as other:
-        with other.transaction():
-            other.execute("CREATE TABLE rootcellar_task_schema (version bigint)")
-
-            def give_way(_seconds: float) -> None:
-                other.rollback()
-
-            monkeypatch.setattr(schema_module.time, "sleep", lambda _seconds: None)
-            assert give_way is not None
-        store.close()
-    assert caplog.text == ""
+        other.autocommit = False
+        other.execute("CREATE TABLE rootcellar_task (id int)")
+        monkeypatch.setattr("time.sleep", lambda _seconds: other.rollback())
+        with caplog.at_level(logging.WARNING, logger="rootcellar"):
+            store.setup()
+        assert "waiting for a lock" in caplog.text
+        assert store.drift() == []
 
 
 # -- describing --------------------------------------------------------------------------------------------------------

@@ -112,4 +112,5 @@ def _names_database(error: psycopg.Error) -> bool:
 
 def _first_line(error: psycopg.Error) -> str:
     primary = error.diag.message_primary
-    return primary or next(iter(str(error).strip().splitlines()), type(error).__name__)
+    text = primary or next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return text.removeprefix("connection failed: ")

@@ -1,23 +1,26 @@
 """One connection to PostgreSQL, and the statements prepared on it.
 
 Statements go through libpq's own calls with their parameters as text, because psycopg's cursor parses a long statement
-anew at each execution. Waiting is psycopg's (`Connection.wait`), so signals, gevent and eventlet work as they do there.
+anew at each execution. Waiting is psycopg's, so that signals and gevent work as they do there; for eventlet, of which
+psycopg does not know, it is the one of psycopg's ways that eventlet makes green.
 """
 
 from __future__ import annotations
 
 import itertools
+import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
-from psycopg import generators, pq
+from psycopg import generators, pq, waiting
 from psycopg.conninfo import make_conninfo
 from psycopg.errors import error_from_result
 
 if TYPE_CHECKING:
+    from psycopg.abc import PQGen
     from psycopg.pq.abc import PGresult
 
     from rootcellar.stores.postgresql.address import Address
@@ -25,11 +28,10 @@ if TYPE_CHECKING:
 #: Asked once of each new connection. A pooler hands out a process id of its own: then nothing is set, because the next
 #: transaction may be in another session. JIT compilation costs more than it saves on any statement of ours.
 _GREETING: Final = """
-SELECT pg_backend_pid() = %(pid)s,
-       CASE WHEN pg_backend_pid() = %(pid)s THEN set_config('TimeZone', 'UTC', false) END,
-       CASE WHEN pg_backend_pid() = %(pid)s THEN set_config('jit', 'off', false) END,
-       CASE WHEN pg_backend_pid() = %(pid)s AND %(commit)s::text IS NOT NULL
-            THEN set_config('synchronous_commit', %(commit)s::text, false) END
+SELECT pg_backend_pid() = $1,
+       CASE WHEN pg_backend_pid() = $1 THEN set_config('TimeZone', 'UTC', false) END,
+       CASE WHEN pg_backend_pid() = $1 THEN set_config('jit', 'off', false) END,
+       CASE WHEN pg_backend_pid() = $1 AND $2 <> '' THEN set_config('synchronous_commit', $2, false) END
 """
 
 _FINE: Final = frozenset({pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK})
@@ -75,6 +77,7 @@ class Session:
         # psycopg's mark of a connection that a pool looks after: such a one may end with its process, unclosed.
         self.connection._pool = None  # noqa: SLF001
         self._pgconn = self.connection.pgconn
+        self._wait = self._wait_for_eventlet if _eventlet_is_in_force() else self.connection.wait
         self._prepared: set[bytes] = set()
         self._owed = False
         self.born = time.monotonic()
@@ -83,9 +86,9 @@ class Session:
         self.pooled = not self._greet(address.synchronous_commit)
 
     def _greet(self, synchronous_commit: str | None) -> bool:
-        values = {"pid": self._pgconn.backend_pid, "commit": synchronous_commit}
-        row = self.connection.execute(_GREETING, values).fetchone()
-        return bool(row and row[0])
+        """Whether this session is ours alone; it is set up then."""
+        ((ours, *_),) = read_rows(self.query(_GREETING, (self._pgconn.backend_pid, synchronous_commit or "")))
+        return bool(ours)
 
     @property
     def broken(self) -> bool:
@@ -121,7 +124,7 @@ class Session:
         """Wait for what `post` left under way, so that the connection can be used."""
         if self._owed:
             self._owed = False
-            self.connection.wait(generators.execute(self._pgconn))
+            self._wait(generators.execute(self._pgconn))
 
     def announcements(self) -> list[bytes]:
         """The payloads of the notifications that have arrived; does not wait. Raises `psycopg.OperationalError`."""
@@ -135,6 +138,9 @@ class Session:
         """Close the connection."""
         self.connection.close()
 
+    def _wait_for_eventlet(self, steps: PQGen[list[PGresult]]) -> list[PGresult]:
+        return waiting.wait_select(steps, self.descriptor, interval=0.1)
+
     def _send(self, statement: Prepared, parameters: Sequence[bytes | None]) -> None:
         if self.pooled:
             self._pgconn.send_query_params(statement.sql, parameters)
@@ -146,10 +152,15 @@ class Session:
         self._pgconn.send_query_prepared(statement.name, parameters)
 
     def _finish(self) -> PGresult:
-        result: PGresult = self.connection.wait(generators.execute(self._pgconn))[-1]
+        result: PGresult = self._wait(generators.execute(self._pgconn))[-1]
         if result.status not in _FINE:
             raise error_from_result(result)
         return result
+
+
+def _eventlet_is_in_force() -> bool:
+    patcher = sys.modules.get("eventlet.patcher")
+    return patcher is not None and bool(patcher.is_monkey_patched("select"))
 
 
 def read_rows(result: PGresult) -> list[tuple[Any, ...]]:
