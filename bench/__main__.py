@@ -41,11 +41,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="rootcellar-bench-") as folder:
         # Spools and whatever else has a place of its own stay out of the user's folders.
         os.environ["XDG_STATE_HOME"] = folder
-        from bench.run import run
+        from bench.run import Run
 
         engines = [ENGINES[name]() for name in options.engine or ENGINES]
         scale = QUICK if options.quick else FULL
-        report = run(engines, set(options.parts), scale, Path(folder), quick=options.quick)
+        report = Run(set(options.parts), scale, Path(folder), quick=options.quick).measure(engines)
     print(f"\n{report.summary()}\n\n{(time.monotonic() - start) / 60:.1f} minutes; {report.missed} bars not met")
     if options.write:
         options.write.write_text(report.page(), encoding="utf-8")

@@ -44,7 +44,7 @@ class Crew:
         self._ask(("prepare", int(self._expected * seconds * 1.5) + 100))
         start = time.monotonic() + _LEAD
         done = self._ask(("run", start, start + seconds))
-        rates = [count / elapsed for counts in done for count, elapsed in counts]
+        rates: list[float] = [count / elapsed for counts in done for count, elapsed in counts]
         self._expected = max(rates)
         return sum(rates)
 
@@ -80,7 +80,7 @@ def _work(pipe: Connection, made: Maker | None, setup: Callable[[], Maker], thre
         if command == "end":
             return
         try:
-            answer: Any = team.prepare(*arguments) if command == "prepare" else team.run(*arguments)
+            answer: Any = {"prepare": team.prepare, "run": team.run}[command](*arguments)
         except Exception as error:  # noqa: BLE001 - raised where the command came from
             answer = RuntimeError(f"{type(error).__name__}: {error}")
         pipe.send(answer)
@@ -95,7 +95,10 @@ class _Team:
         self._lanes = [ThreadPoolExecutor(1) for _ in range(threads)] if threads > 1 else []
 
     def prepare(self, count: int) -> None:
-        self._each(lambda work: work.prepare(count))
+        def ready(work: Work) -> None:
+            work.prepare(count)
+
+        self._each(ready)
 
     def run(self, start: float, until: float) -> list[tuple[int, float]]:
         def timed(work: Work) -> tuple[int, float]:

@@ -3,38 +3,118 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from bench.engines import Engine
 from bench.machine import this_machine
-from bench.parts import states
+from bench.parts import chord, cleanup, fetch, get, million, queries, states, worker
 from bench.report import Report
 from bench.scale import Scale
+from bench.workers import Contender, Worker, running
 from tests.servers import Fleet, Unavailable, fleet
 
-
-def run(engines: Sequence[Engine], parts: set[str], scale: Scale, folder: Path, *, quick: bool) -> Report:
-    """Measure `parts` on `engines`; an engine whose server cannot be had is left out, and that is said."""
-    report = Report(this_machine(folder), quick=quick)
-    with fleet() as servers:
-        for engine in engines:
-            try:
-                _engine(engine, parts, scale, folder, servers, report)
-            except Unavailable as reason:
-                report.server(engine.title, f"left out: {reason}")
-    return report
+#: Redis as it comes: memory, without a log of what it was told.
+_REDIS_OPTIONS = ("--appendonly", "no")
+#: Durability, in the words of the servers' own settings.
+_TOLD = (
+    "version", "version_comment", "journal_mode", "synchronous", "synchronous_commit", "fsync", "full_page_writes",
+    "innodb_flush_log_at_trx_commit", "innodb_doublewrite", "log_bin", "sync_binlog", "tx_isolation", "durable",
+)  # fmt: skip
 
 
-def _engine(engine: Engine, parts: set[str], scale: Scale, folder: Path, servers: Fleet, report: Report) -> None:
-    with engine.server(servers, folder), engine.database() as url:
-        store = engine.store(url)
-        report.server(engine.title, _settings(store.describe()))
-        store.close()
-        if "states" in parts:
-            states.measure(engine, url, scale, report)
+class Run:
+    """What the parts of one run share."""
 
+    def __init__(self, parts: set[str], scale: Scale, folder: Path, *, quick: bool) -> None:
+        self._parts = parts
+        self._scale = scale
+        self._folder = folder
+        self._engines: dict[str, Engine] = {}
+        self.report = Report(this_machine(folder), quick=quick)
 
-def _settings(described: dict[str, Any]) -> str:
-    hidden = {"engine", "path", "database", "encoding", "standby", "pooler", "push"}
-    return ", ".join(f"{name}={value}" for name, value in described.items() if name not in hidden)
+    def measure(self, engines: Sequence[Engine]) -> Report:
+        """Measure on all of `engines`; one whose server cannot be had is left out, and that is said."""
+        with fleet() as servers, ExitStack() as up:
+            for engine in engines:
+                try:
+                    up.enter_context(engine.server(servers, self._folder))
+                except Unavailable as reason:
+                    self.report.server(engine.title, f"left out: {reason}")
+                    continue
+                self._engines[engine.name] = engine
+                self._tell(engine)
+            for engine in self._engines.values():
+                self._by_itself(engine)
+            if self._parts & {"worker", "get", "chord"}:
+                self._with_workers(servers)
+            if self._parts & {"bytes", "queries", "cleanup"}:
+                for engine in self._engines.values():
+                    self._with_many_records(engine)
+        return self.report
+
+    def _tell(self, engine: Engine) -> None:
+        with engine.database() as url, engine.store(url) as store:
+            described = store.describe()
+        told = [f"{name}={described[name]}" for name in _TOLD if name in described]
+        self.report.server(engine.title, ", ".join(told))
+
+    def _by_itself(self, engine: Engine) -> None:
+        if "states" in self._parts:
+            with engine.database() as url:
+                states.measure(engine, url, self._scale, self.report)
+        if "fetch" in self._parts:
+            with engine.database() as url:
+                fetch.measure(engine, url, self._scale, self.report)
+
+    def _with_many_records(self, engine: Engine) -> None:
+        with engine.database() as url:
+            size = million.load(engine, url, self._scale, self.report)
+            if "bytes" in self._parts:
+                million.tell_size(engine, size, self._scale, self.report)
+            if "queries" in self._parts:
+                queries.measure(engine, url, self._scale, self.report)
+            if "cleanup" in self._parts:
+                cleanup.measure(engine, url, self._scale, self.report)
+
+    def _with_workers(self, servers: Fleet) -> None:
+        with ExitStack() as up:
+            redis = up.enter_context(servers.private("redis", options=_REDIS_OPTIONS))
+            self.report.server(
+                "Redis (broker, and stock result backend)", f"version={redis.state.version}, appendonly=no, save=never"
+            )
+            urls = {name: up.enter_context(engine.database()) for name, engine in self._engines.items()}
+            stock = self._stock_contenders(urls) if "chord" in self._parts else {}
+            contenders = {**self._contenders(urls), **stock}
+            processes = self._scale.worker_processes
+            workers = up.enter_context(running(contenders, redis, servers, self._folder, processes))
+            self._use(workers, servers)
+
+    def _use(self, workers: dict[str, Worker], servers: Fleet) -> None:
+        ours = {name: worker for name, worker in workers.items() if not name.startswith("stock ")}
+        waiting = {name: worker for name, worker in ours.items() if name != "ignored"}
+        if "get" in self._parts:
+            get.measure(self._engines, waiting, self._scale, self.report)
+        if "chord" in self._parts:
+            stock = {name: worker for name, worker in workers.items() if name.startswith("stock ")}
+            chord.measure({**waiting, **stock}, self._scale, self.report)
+        if "worker" in self._parts:
+            worker.measure(self._engines, ours, self._scale, self.report, servers, self._folder)
+
+    def _contenders(self, urls: dict[str, str]) -> dict[str, Contender]:
+        found = {
+            "redis": Contender(title="stock Redis"),
+            "ignored": Contender(title="ignore_result", ignore_result=True),
+        }
+        for name, url in urls.items():
+            engine = self._engines[name]
+            found[name] = Contender(title=f"ours, {engine.title}", backend=engine.backend_url(url))
+        return found
+
+    def _stock_contenders(self, urls: dict[str, str]) -> dict[str, Contender]:
+        engines = self._engines.items()
+        return {
+            f"stock {name}": Contender(title=f"stock {engine.title}", backend=engine.stock_url(urls[name]))
+            for name, engine in engines
+        }

@@ -30,7 +30,7 @@ class Work(ABC):
 
     def run(self, until: float) -> int:
         """Do units until the monotonic clock says `until`, or none is left; how many were done."""
-        done, do, clock = 0, self._do, time.monotonic
+        done, do, clock = 0, self.do, time.monotonic
         for unit in self._units:
             do(unit)
             done += 1
@@ -40,10 +40,11 @@ class Work(ABC):
 
     @abstractmethod
     def _unit(self, task_id: str) -> Any:
-        """What one call of `_do` needs."""
+        """What one call of `do` needs."""
 
     @abstractmethod
-    def _do(self, unit: Any) -> None: ...
+    def do(self, unit: Any) -> None:
+        """One unit."""
 
 
 class BareUpsert(Work):
@@ -57,7 +58,7 @@ class BareUpsert(Work):
     def _unit(self, task_id: str) -> Row:
         return (task_id, *self._rest)
 
-    def _do(self, unit: Row) -> None:
+    def do(self, unit: Row) -> None:
         self._upsert(unit)
 
 
@@ -76,14 +77,14 @@ class BackendWork(Work):
 class StockFinal(BackendWork):
     """Stock Celery as it is unless told otherwise: the final state alone."""
 
-    def _do(self, unit: Context) -> None:
+    def do(self, unit: Context) -> None:
         self.backend.mark_as_done(unit.id, RESULT, unit)
 
 
 class StockLife(BackendWork):
     """Stock Celery with ``task_track_started``: STARTED, then SUCCESS."""
 
-    def _do(self, unit: Context) -> None:
+    def do(self, unit: Context) -> None:
         started = {"pid": 4711, "hostname": unit.hostname}
         self.backend.store_result(unit.id, started, states.STARTED, request=unit)
         self.backend.mark_as_done(unit.id, RESULT, unit)
@@ -92,7 +93,7 @@ class StockLife(BackendWork):
 class Life(BackendWork):
     """Ours: what the signals before and after the task do, and SUCCESS between them."""
 
-    def _do(self, unit: Context) -> None:
+    def do(self, unit: Context) -> None:
         task = self.task
         task.request_stack.push(unit)
         try:
@@ -115,7 +116,7 @@ class LongLife(Life):
     def run(self, until: float) -> int:
         return super().run(until) * self.TOGETHER
 
-    def _do(self, unit: list[Context]) -> None:
+    def do(self, unit: list[Context]) -> None:
         for context in unit:
             self.task.request_stack.push(context)
             self.backend.run_started(self.task, context.id)
