@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 import rootcellar
-from rootcellar.errors import AccessDenied, SchemaError, StoreUnavailable
+from rootcellar.errors import AccessDenied, InvalidInput, SchemaError, StoreUnavailable
 from rootcellar.record import Change
 from rootcellar.stores.postgresql import PostgreSQLStore, pool
 from tests.servers.proxy import FaultProxy
@@ -265,6 +265,37 @@ def test_a_connection_that_is_refused(
     assert "cellar-key" not in str(raised.value)
     assert "not-the-key" not in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.fault
+def test_a_standby_may_be_the_primary_soon(private_server: Callable[..., Server]) -> None:
+    """Unavailable, not refused: a worker keeps its results until the failover is over."""
+    server = private_server("postgresql")
+    with opened(server.url()) as store:
+        store.setup()
+        store.apply([success("a")])
+        server.stop()
+        signal = server.data / "standby.signal"
+        signal.touch()
+        server.start()
+        assert store.count() == 1
+        with pytest.raises(StoreUnavailable, match="standby"):
+            store.apply([success("b")])
+        assert store.describe()["standby"]
+        server.stop()
+        signal.unlink()
+        server.start()
+        store.apply([success("b")])
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\ud800"], ids=["NUL", "surrogate"])
+def test_text_that_postgresql_does_not_know_is_refused(store: PostgreSQLStore, text: str) -> None:
+    """And never cut: libpq would end a text at its NUL."""
+    store.apply([success("a")])
+    store.group_save("a", [1])
+    for ask in (store.get, store.delete, store.group_fetch, store.chord_parts):
+        with pytest.raises(InvalidInput, match="takes no text"):
+            ask(text)
 
 
 def test_a_database_that_can_only_be_read(store: PostgreSQLStore) -> None:

@@ -19,6 +19,8 @@ from psycopg import generators, pq, waiting
 from psycopg.conninfo import make_conninfo
 from psycopg.errors import error_from_result
 
+from rootcellar.errors import InvalidInput, StoreUnavailable
+
 if TYPE_CHECKING:
     from psycopg.abc import PQGen
     from psycopg.pq.abc import PGresult
@@ -35,6 +37,7 @@ SELECT pg_backend_pid() = $1,
 """
 
 _FINE: Final = frozenset({pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK})
+_READ_ONLY: Final = "25006"
 _names = itertools.count(1)
 
 #: The type sent along with a value, so that the server need not guess it.
@@ -154,8 +157,15 @@ class Session:
     def _finish(self) -> PGresult:
         result: PGresult = self._wait(generators.execute(self._pgconn))[-1]
         if result.status not in _FINE:
-            raise error_from_result(result)
+            raise self._error(result)
         return result
+
+    def _error(self, result: PGresult) -> Exception:
+        error = error_from_result(result)
+        # A server says so from version 14 on. It may be the primary soon, or the next connection finds the new one.
+        if error.sqlstate == _READ_ONLY and self._pgconn.parameter_status(b"in_hot_standby") == b"on":
+            return StoreUnavailable("PostgreSQL is a standby here, which can only be read")
+        return error
 
 
 def _eventlet_is_in_force() -> bool:
@@ -180,10 +190,21 @@ def parameter(value: Any) -> bytes | None:
     """A value as the text of a parameter."""
     if value is None or isinstance(value, bytes):
         return value
-    return (value.isoformat() if isinstance(value, datetime) else str(value)).encode()
+    return _storable(value.isoformat() if isinstance(value, datetime) else str(value))
 
 
 def text_array(values: Sequence[str]) -> bytes:
     """The literal of a ``text[]``."""
     quoted = (value.replace("\\", "\\\\").replace('"', '\\"') for value in values)
-    return ('{"' + '","'.join(quoted) + '"}').encode() if values else b"{}"
+    return _storable('{"' + '","'.join(quoted) + '"}') if values else b"{}"
+
+
+def _storable(text: str) -> bytes:
+    """`text` as bytes. Raises `InvalidInput` for what PostgreSQL has no text for; libpq would cut it off at a NUL."""
+    try:
+        encoded = text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput("PostgreSQL takes no text that holds a lone surrogate") from error
+    if b"\0" in encoded:
+        raise InvalidInput("PostgreSQL takes no text that holds a NUL")
+    return encoded
