@@ -37,7 +37,7 @@ ENTRIES: Final = (
         url="sqlite:///relative/path, sqlite:////absolute/path",
         extra="",
         versions="SQLite 3.37 or newer, as Python has it",
-        tested="the real engine, in process; real workers",
+        tested="the real engine, in process; real workers with every pool; faults",
         tests=("sqlite",),
         page="sqlite.md",
     ),
@@ -57,7 +57,7 @@ ENTRIES: Final = (
         url="mysql://user@host/database",
         extra="mysql",
         versions="MySQL 8.0.14 or newer",
-        tested="a real server",
+        tested="a real server; real workers",
         tests=("mysql",),
         page="mysql.md",
     ),
@@ -67,7 +67,7 @@ ENTRIES: Final = (
         url="mariadb://user@host/database",
         extra="mysql",
         versions="MariaDB 10.6 or newer",
-        tested="a real server; real workers",
+        tested="a real server; real workers; set-up by ten processes at once",
         tests=("mariadb",),
         page="mysql.md",
     ),
@@ -102,18 +102,17 @@ line. SQLAlchemy's forms, such as `postgresql+psycopg://` and `mysql+pymysql://`
 error that names the extra. `rootcellar check URL` tries a store out and says what it can do.
 """
 _NOTES: Final = """\
-A flag that is "no" costs time or comfort, never correctness: the store does it the slower way that the meaning names.
+But for `shared` and `durable`, a "no" costs time, never correctness: the slower way that the meaning names is taken.
 Two stores depend on how they are reached:
 
 - `sqlite://` without a path is a database in memory, of one process: neither shared nor durable;
 - PostgreSQL behind a pooler that pools by transaction cannot push; waiting polls there. It is found out by itself.
 """
 _TESTS: Final = """\
-One suite, `rootcellar.testing`, holds every store to the same contract: random histories of
-changes, applied in any order, repeatedly and from several processes, must give the record that the pure model gives;
-random queries must find what the model finds, in the same order; plus chords, groups, expiry, set-up by many processes at
-once, and errors. `make test` ends with a table that says against which version of which server each store was tested,
-or why not.
+One suite, `rootcellar.testing`, holds every store to the same contract: random histories of changes, applied in any
+order, repeatedly and from several connections, must give the record that the pure model gives; random queries must find
+what the model finds, in the same order; plus chords, groups, expiry, set-up by many processes at once, and errors.
+`make test` ends with a table that says against which version of which server each store was tested, or why not.
 """
 
 
@@ -156,7 +155,7 @@ def _capabilities() -> Iterator[str]:
 
 def _shown(value: bool | int | None) -> str:
     if value is None:
-        return "the engine's"
+        return "not declared"
     return ("yes" if value else "no") if isinstance(value, bool) else f"{value:,}"
 
 

@@ -1,15 +1,16 @@
 """One page's examples, run as a reader would: in order, in a folder of their own, with a real worker.
 
-``python -m tests.docs.session PAGE`` compares what is printed with what the page says; ``--write`` puts what was printed
-into the page. Python is run as it stands, or as a doctest; ``$ rootcellar ...`` in a console as a command; SQL on the
-SQLite store, where a text block right behind it holds the rows. A Python block with a title is a file; the app is the
-one in ``tasks.py``, of this page or else of the quickstart, and its broker is replaced by a folder.
+``python -m tests.docs.session PAGE`` compares what is printed with what the page says; ``--write`` puts what was
+printed into the page. Python is run as it stands, or as a doctest; ``$ rootcellar ...`` in a console as a command; SQL
+on the SQLite store, where a text block right behind it holds the rows. A Python block with a title is a file; the app
+is the one in ``tasks.py``, of this page or else of the quickstart, and its broker is replaced by a folder.
 
 What differs from run to run is not compared: times, lengths of time, process ids, host names. Task ids do not differ.
 """
 
 from __future__ import annotations
 
+import atexit
 import doctest
 import os
 import random
@@ -30,6 +31,7 @@ from typing import Any, Final
 from kombu.utils.uuid import uuid as kombu_uuid
 
 from rootcellar.cli.demo.worker import running
+from rootcellar.settings import Settings
 from tests.docs.blocks import ROOT, Block, blocks
 from tests.servers.table import aligned
 
@@ -49,6 +51,7 @@ app.conf.update(
 )
 """
 _DATABASE: Final = "records.sqlite3"
+_DOCTEST: Final = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.FAIL_FAST
 _SPAN: Final = r"\d+(?:\.\d+)? (?:ms|s|min|h|d)\b"
 #: What differs from run to run, and what stands for it when outputs are compared.
 _VARYING: Final = (
@@ -56,7 +59,9 @@ _VARYING: Final = (
     (re.compile(rf"[+-]?{_SPAN}(?: {_SPAN})?(?: ago)?|\bnow\b"), "SPAN"),
     (re.compile(r"\bin SPAN"), "SPAN"),
     (re.compile(r"[\w.-]+@[\w.-]+"), "HOST"),
-    (re.compile(r"process \d+"), "PROCESS"),
+    (re.compile(r'process \d+|"pid":\d+'), "PROCESS"),
+    (re.compile(r"ahead of|behind"), "BESIDE"),
+    (re.compile(r"\b[0-9a-f]{20}\b"), "HASH"),
     (re.compile(r"\d+\.\d+\.\d+"), "VERSION"),
     (re.compile(r"/\S*/"), "FOLDER/"),
     (re.compile(r"\s+"), " "),
@@ -88,6 +93,8 @@ class Session:
                     printed = self._sql(block)
                     if following is not None and following.language == "text":
                         yield following, printed
+            if self._began:
+                Settings.from_config(self._globals["app"].conf)  # a setting that a page makes up is an error
 
     def _begin(self) -> None:
         """Start the worker, once, when all files are there."""
@@ -98,7 +105,7 @@ class Session:
             self._write_tasks_of_quickstart()
         Path("serve.py").write_text(_SERVE)
         sys.path.insert(0, str(self._folder))
-        import_module("serve")
+        self._globals["app"] = import_module("serve").app
         self._stack.enter_context(running("serve", self._folder))
 
     def _write_tasks_of_quickstart(self) -> None:
@@ -116,7 +123,7 @@ class Session:
         test = doctest.DocTestParser().get_doctest(
             block.text, self._globals, self._page.name, str(self._page), block.line
         )
-        runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+        runner = doctest.DocTestRunner(optionflags=_DOCTEST)
         if runner.run(test, clear_globs=False).failed:
             raise SystemExit(1)
         self._globals.update(test.globs)
@@ -134,7 +141,8 @@ class Session:
         done = subprocess.run(
             ["/bin/sh", "-c", command], capture_output=True, text=True, env=environment, timeout=60, check=False
         )
-        return "".join(line.rstrip() + "\n" for line in (done.stdout + done.stderr).splitlines())
+        printed = (done.stdout + done.stderr).replace(str(self._folder), "/srv/shop")
+        return "".join(line.rstrip() + "\n" for line in printed.splitlines())
 
     def _sql(self, block: Block) -> str:
         self._begin()
@@ -156,8 +164,9 @@ def comparable(text: str) -> str:
 
 def differences(block: Block, printed: str) -> str:
     """How what was printed differs from the page; "" when it does not."""
-    lines = ([comparable(line) for line in text.splitlines()] for text in (block.text, printed))
-    diff = "\n".join(unified_diff(*lines, "the page", "what is printed", lineterm=""))
+    page, now = ([comparable(line) for line in text.splitlines()] for text in (block.text, printed))
+    diff = "
+".join(unified_diff(page, now, "the page", "what is printed", lineterm=""))
     return f"line {block.line}:\n{diff}\n" if diff else ""
 
 
@@ -170,14 +179,14 @@ def _same_ids() -> None:
 def main(page: Path, *, write: bool) -> int:
     """Run `page`; the number of blocks that print something else than the page says."""
     folder = Path(tempfile.mkdtemp(prefix="rootcellar-docs-")).resolve()
+    atexit.register(
+        shutil.rmtree, folder, ignore_errors=True
+    )  # after the backend's own: that comes later, so it is first
     os.environ["XDG_STATE_HOME"] = str(folder / "state")
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     os.chdir(folder)
     _same_ids()
-    try:
-        outputs = list(Session(page, folder).run())
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    outputs = list(Session(page, folder).run())
     if write:
         text = page.read_text(encoding="utf-8")
         for block, printed in reversed(outputs):
