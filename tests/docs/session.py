@@ -165,8 +165,7 @@ def comparable(text: str) -> str:
 def differences(block: Block, printed: str) -> str:
     """How what was printed differs from the page; "" when it does not."""
     page, now = ([comparable(line) for line in text.splitlines()] for text in (block.text, printed))
-    diff = "
-".join(unified_diff(page, now, "the page", "what is printed", lineterm=""))
+    diff = "\n".join(unified_diff(page, now, "the page", "what is printed", lineterm=""))
     return f"line {block.line}:\n{diff}\n" if diff else ""
 
 
