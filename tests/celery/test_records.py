@@ -207,7 +207,7 @@ def test_an_ignored_failure_keeps_its_error(shop: Shop) -> None:
 
 def test_a_revoked_task_keeps_name_and_metadata(shop: Shop) -> None:
     with rootcellar.metadata(user=42):
-        result = shop.task("add")(1, 1).apply_async(countdown=60)
+        result = shop.task("add")(1, 1).apply_async(countdown=1)
     time.sleep(0.3)
     result.revoke()
     record = finished(shop, result)

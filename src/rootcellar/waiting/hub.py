@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from logging import getLogger
 from typing import Final
@@ -26,6 +27,9 @@ logger = getLogger(__name__)
 BACKSTOP: Final = 1.0
 LINGER: Final = 10.0
 _CHUNK: Final = 1000
+#: Seconds until the store is asked again after an error: the first time and at most.
+_FIRST_PAUSE: Final = 0.05
+_LAST_PAUSE: Final = 2.0
 
 
 class Hub:
@@ -45,18 +49,19 @@ class Hub:
         self._lock = threading.Lock()
         self._seen: dict[str, str | None] = {}
         self._new: set[str] = set()
+        #: What the watcher is yet to be told. Not by `discard`: a finaliser may run while the watcher holds its lock.
+        self._gone: deque[str] = deque()
         self._thread: threading.Thread | None = None
         self._watcher: Watcher | None = None
         self._idle_since = 0.0
+        self._pause = _FIRST_PAUSE
 
     def add(self, ids: Iterable[str]) -> None:
-        """Somebody waits for these tasks. Returns at once."""
+        """Somebody waits for these tasks: each is delivered again, even if others wait for it. Returns at once."""
         if self._pid != os.getpid():
             self._reset()
         with self._lock:
-            new = [task_id for task_id in ids if task_id not in self._seen]
-            if not new:
-                return
+            new = list(ids)
             self._seen.update(dict.fromkeys(new))
             self._new.update(new)
             watcher = self._watcher
@@ -70,10 +75,11 @@ class Hub:
         """Nobody waits for these tasks any more. Returns at once; safe to call from a finaliser."""
         if self._pid != os.getpid():
             return
-        gone = [task_id for task_id in ids if self._seen.pop(task_id, _ABSENT) is not _ABSENT]
-        watcher = self._watcher
-        if gone and watcher is not None:
-            watcher.unwatch(gone)
+        self._gone.extend(task_id for task_id in ids if self._seen.pop(task_id, _ABSENT) is not _ABSENT)
+
+    def __contains__(self, task_id: str) -> bool:
+        """Whether this process waits for a task."""
+        return task_id in self._seen and self._pid == os.getpid()
 
     def __len__(self) -> int:
         """How many tasks are waited for."""
@@ -92,7 +98,6 @@ class Hub:
     # -- the thread ----------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        pause = 0.05
         while True:
             try:
                 return self._watch_until_idle()
@@ -100,30 +105,48 @@ class Hub:
                 logger.warning("waiting for results is interrupted, trying again: %s", error)
             except Exception:
                 logger.exception("waiting for results failed, trying again")
-            finally:
-                self._drop_watcher()
-            time.sleep(pause)
-            pause = min(pause * 2, 2.0)
+            if self._finish_if_idle():
+                return
+            time.sleep(self._pause)
+            self._pause = min(self._pause * 2, _LAST_PAUSE)
             with self._lock:
                 self._new.update(self._seen)
 
     def _watch_until_idle(self) -> None:
         watcher = self._store.watcher()
-        with self._lock:
-            self._watcher = watcher
-            watcher.watch(list(self._seen))
+        try:
+            with self._lock:
+                self._watcher = watcher
+                watcher.watch(list(self._seen))
+            self._read_what_changes(watcher)
+        finally:
+            with self._lock:
+                if self._watcher is watcher:  # another thread may have begun by now, with its own
+                    self._watcher = None
+            watcher.close()
+
+    def _read_what_changes(self, watcher: Watcher) -> None:
         last_full_read = time.monotonic()
         while not self._finish_if_idle():
-            with self._lock:
-                new, self._new = self._new, set()
+            new = self._changes(watcher)
             if new:
                 self._read(new)
+                self._pause = _FIRST_PAUSE
             hint = watcher.wait(BACKSTOP)
             if hint is None or time.monotonic() - last_full_read >= BACKSTOP:
                 last_full_read = time.monotonic()
                 self._read(self._waited())
             elif hint:
                 self._read(hint)
+
+    def _changes(self, watcher: Watcher) -> set[str]:
+        """The tasks that somebody began to wait for; those that nobody waits for any more are watched no longer."""
+        with self._lock:
+            gone = [self._gone.popleft() for _ in range(len(self._gone))]
+            if gone:
+                watcher.unwatch([task_id for task_id in gone if task_id not in self._seen])
+            new, self._new = self._new, set()
+        return new
 
     def _waited(self) -> list[str]:
         # A copy of the keys is atomic; `discard` may run in any thread at any time, without the lock.
@@ -138,11 +161,6 @@ class Hub:
                 return False
             self._thread = None
             return True
-
-    def _drop_watcher(self) -> None:
-        watcher, self._watcher = self._watcher, None
-        if watcher is not None:
-            watcher.close()
 
     def _read(self, ids: Iterable[str]) -> None:
         wanted = [task_id for task_id in ids if task_id in self._seen]
