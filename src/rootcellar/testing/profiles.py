@@ -4,8 +4,8 @@ The environment variable ``ROOTCELLAR_HYPOTHESIS_PROFILE`` names a profile:
 
 =========  ==========================================================================================================
 quick      a handful of examples, the same ones on every run
-ci         the default: half a minute or so against an SQL store, the same examples on every run
-deep       twenty times as many, different ones on every run, and those that failed again first
+ci         the default: some ten seconds against an SQL store, the same examples on every run
+deep       ten times as many, different ones on every run, those that failed before first of all
 =========  ==========================================================================================================
 
 A test that fails prints the blob that repeats the example.
@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, Phase, settings
 
 VARIABLE: Final = "ROOTCELLAR_HYPOTHESIS_PROFILE"
 #: Profile -> how many times the examples of the profile ci, and whether they differ between runs.
-_PROFILES: Final = {"quick": (0.2, False), "ci": (1.0, False), "deep": (20.0, True)}
+_PROFILES: Final = {"quick": (0.2, False), "ci": (1.0, False), "deep": (10.0, True)}
 
 
 def budget(examples: int, *, steps: int = 20) -> settings:

@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from hypothesis import strategies as st
 
+from rootcellar.testing.strategies.drawing import below, coin, pick
+
 #: Texts that a collation, an escape or a parser somewhere takes for something else.
 HARD_TEXTS: Final = (
     "", " ", "a", "A", "a ", "ab", "b", "%", "_", "a%", "a_b", "*", "?", "[a]", "'", '"', "\\", "\\n", "\n", "\t\r",
@@ -31,43 +33,84 @@ HARD_NUMBERS: Final = (
 PLAIN_CHARACTERS: Final = st.characters(codec="utf-8", exclude_characters="\0")
 
 
-def texts(*, max_size: int = 12) -> st.SearchStrategy[str]:
+_TEXT: Final = st.text(PLAIN_CHARACTERS, max_size=8)
+_INTEGER: Final = st.integers(-(2**63), 2**63 - 1)
+_DOUBLE: Final = st.floats(allow_nan=False, allow_infinity=False)
+_MOST: Final = 4
+
+
+@st.composite
+def texts(draw: st.DrawFn) -> str:
     """Texts without NUL and lone surrogates."""
-    return st.sampled_from(HARD_TEXTS) | st.text(PLAIN_CHARACTERS, max_size=max_size)
+    return draw_text(draw)
 
 
-def keys() -> st.SearchStrategy[str]:
+@st.composite
+def keys(draw: st.DrawFn) -> str:
     """Keys of documents: mostly from a small set, so that paths meet."""
-    return st.sampled_from(HARD_KEYS) | st.text(PLAIN_CHARACTERS, max_size=6)
+    return draw_key(draw)
 
 
-def numbers() -> st.SearchStrategy[float]:
-    """Integers of 64 bits and finite doubles, minus zero left out: not every engine tells it from zero."""
-    return (
-        st.sampled_from(HARD_NUMBERS)
-        | st.integers(-3, 3)
-        | st.integers(-(2**63), 2**63 - 1)
-        | st.floats(allow_nan=False, allow_infinity=False).map(lambda number: number or 0.0)
-    )
-
-
-def scalars() -> st.SearchStrategy[Any]:
+@st.composite
+def scalars(draw: st.DrawFn) -> Any:
     """Null, booleans, numbers and texts."""
-    return st.none() | st.booleans() | numbers() | texts()
+    return draw_scalar(draw)
 
 
-def documents(*, max_leaves: int = 8) -> st.SearchStrategy[Any]:
-    """Documents of any form, empty containers included, with up to about `max_leaves` scalars."""
-    return st.recursive(
-        scalars(),
-        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys(), inner, max_size=4),
-        max_leaves=max_leaves,
-    )
+@st.composite
+def documents(draw: st.DrawFn, *, size: int = 8) -> Any:
+    """Documents of any form, empty containers included, with at most about `size` values in them."""
+    return draw_document(draw, size)
 
 
-def mappings(*, max_leaves: int = 5) -> st.SearchStrategy[dict[str, Any]]:
-    """Documents that are objects."""
-    return st.dictionaries(keys(), documents(max_leaves=max_leaves), max_size=3)
+def draw_text(draw: st.DrawFn) -> str:
+    """One of `texts`."""
+    if below(draw, 4):
+        return pick(draw, HARD_TEXTS)
+    text: str = draw(_TEXT)
+    return text
+
+
+def draw_key(draw: st.DrawFn) -> str:
+    """One of `keys`."""
+    if below(draw, 8):
+        return pick(draw, HARD_KEYS)
+    key: str = draw(_TEXT)
+    return key
+
+
+def draw_number(draw: st.DrawFn) -> float:
+    """An integer of 64 bits or a finite double; never minus zero, which not every engine tells from zero."""
+    kind = below(draw, 6)
+    if kind < 4:
+        return pick(draw, HARD_NUMBERS)
+    number: float = draw(_INTEGER if kind == 4 else _DOUBLE)
+    return number or type(number)()
+
+
+def draw_scalar(draw: st.DrawFn) -> Any:
+    """One of `scalars`."""
+    kind = below(draw, 8)
+    if kind < 2:
+        return None if kind == 0 else coin(draw)
+    return draw_text(draw) if kind < 5 else draw_number(draw)
+
+
+def draw_document(draw: st.DrawFn, size: int) -> Any:
+    """One of `documents`."""
+    kind = below(draw, 4) if size > 0 else 0
+    if kind < 2:
+        return draw_scalar(draw)
+    length = below(draw, _MOST + 1)
+    inner = (size - 1) // max(length, 1)
+    if kind == 2:
+        return [draw_document(draw, inner) for _ in range(length)]
+    return {draw_key(draw): draw_document(draw, inner) for _ in range(length)}
+
+
+def draw_object(draw: st.DrawFn, size: int) -> dict[str, Any]:
+    """A document that is an object."""
+    return {draw_key(draw): draw_document(draw, size // 2) for _ in range(below(draw, 3))}
 
 
 def nested(depth: int, leaf: Any = "bottom") -> Any:

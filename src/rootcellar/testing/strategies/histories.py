@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from hypothesis import strategies as st
 
 from rootcellar.record import Change, Request, microseconds
-from rootcellar.testing.strategies.documents import HARD_TEXTS, documents, mappings
+from rootcellar.testing.strategies.documents import HARD_TEXTS, draw_document, draw_object
+from rootcellar.testing.strategies.drawing import below, coin, pick, pick_some
+
+T = TypeVar("T")
 
 #: Long past, so that what a test writes at the present wins over it.
 EPOCH: Final = datetime(2020, 1, 1, tzinfo=UTC)
@@ -29,7 +32,11 @@ _WORKERS: Final = ("celery@web-1", "celery@web-2", "söhne@☃")
 _OWN_STATES: Final = ("PROGRESS", "ABORTED", "Отправка")
 _ENDINGS: Final = ("SUCCESS", "FAILURE", "RETRY", "REVOKED", "LOST")
 _METADATA_KEYS: Final = ("user", "filename", "line.items", "$set", 'quote"d', "back\\slash", "ключ", "a b", "A", "a")
-_TYPES: Final = st.none() | st.sampled_from([{"": "tuple"}, {"/total": "decimal"}, {"/a/0": "datetime", "/é": "uuid"}])
+_TYPES: Final = (None, {"": "tuple"}, {"/total": "decimal"}, {"/a/0": "datetime", "/é": "uuid"})
+_CHILDREN: Final[tuple[Any, ...]] = (None, [], [["child-1", None], ["child-2", []]])
+#: Microseconds from one event to the next, and seconds to live.
+_PAUSES: Final = (1, 2, 999, 10**6, 61 * 10**6, 3 * 10**9 + 7)
+_LIVES: Final = (0, 1, 60, 3600, 86_400)
 
 
 class _Run(msgspec.Struct, kw_only=True):
@@ -50,22 +57,26 @@ class _Life:
         self.task_id = task_id
         self.successes = successes
         self.expiring = expiring
-        self.moment = EPOCH + timedelta(microseconds=draw(st.integers(0, 10**9)))
-        self.values = st.sampled_from(draw(st.lists(documents(), min_size=2, max_size=4)))
+        self.moment = EPOCH + timedelta(microseconds=below(draw, 10**9))
+        self.values = [draw_document(draw, 8) for _ in range(3)]
         self.changes: list[Change] = []
         self.generation = 0
         self.requests: dict[tuple[int, int], Request] = {}
+        self.queued_at: datetime | None = None
         self.published: dict[str, Any] = {}
         self.published_order: dict[str, str] = {}
         self.stamps = 0
 
     def happens(self) -> datetime:
         """The next instant."""
-        self.moment += timedelta(microseconds=self.draw(st.sampled_from([1, 2, 999, 10**6, 61 * 10**6, 3 * 10**9 + 7])))
+        self.moment += timedelta(microseconds=self.pick(_PAUSES))
         return self.moment
 
+    def pick(self, options: Sequence[T]) -> T:
+        return pick(self.draw, options)
+
     def chance(self) -> bool:
-        return self.draw(st.booleans())
+        return coin(self.draw)
 
     def report(self, at: datetime, state: str | None, **values: Any) -> None:
         expires_at = self.expiry(at)
@@ -78,19 +89,23 @@ class _Life:
             return None
         if not self.expiring:
             return FAR_FUTURE
-        return at + timedelta(seconds=self.draw(st.sampled_from([0, 1, 60, 3600, 86_400])))
+        return at + timedelta(seconds=self.pick(_LIVES))
 
     # -- publishers
 
     def publish(self, attempt: int) -> None:
-        """A message goes to the broker: the publisher's view of the request, and the metadata that travels with it."""
+        """A message goes to the broker, with the publisher's view of the request; metadata travels with the first."""
         at = self.happens()
+        first = not attempt and not self.generation
+        if first:
+            self.queued_at = at
+            self.published, self.published_order = self.stamped(at)
         request = msgspec.structs.replace(self.request(attempt), from_worker=False, origin="gen1@web", routing_key=None)
-        metadata, order = self.stamped(at) if not attempt else (None, None)
-        if metadata and order:
-            self.published, self.published_order = metadata, order
-        state = "QUEUED" if not attempt or self.chance() else None
-        self.report(at, state, attempt=attempt, request=request, queued_at=at, metadata=metadata, metadata_order=order)
+        self.report(at, "QUEUED" if first else None, attempt=attempt, request=request, **self.envelope())
+
+    def envelope(self) -> dict[str, Any]:
+        """What every message of the task carries, and every report of a worker who got one."""
+        return {"queued_at": self.queued_at, "metadata": self.published, "metadata_order": self.published_order}
 
     def request(self, attempt: int) -> Request:
         """The one request of this attempt."""
@@ -100,21 +115,20 @@ class _Life:
         return self.requests[key]
 
     def draw_request(self) -> Request:
-        word = st.sampled_from(_WORDS)
-        draw = self.draw
+        one = self.pick
         return Request(
-            name=draw(st.sampled_from(_NAMES)),
-            args=draw(st.none() | st.lists(self.values, max_size=2)),
-            args_types=draw(_TYPES),
-            kwargs=draw(st.none() | mappings(max_leaves=2)),
-            queue=draw(word),
-            routing_key=draw(word),
-            priority=draw(st.none() | st.integers(-1, 9)),
-            parent_id=draw(word),
-            root_id=draw(word),
-            group_id=draw(word),
-            eta=draw(st.none() | st.sampled_from([self.moment, self.moment + timedelta(days=400)])),
-            stamps=draw(st.none() | mappings(max_leaves=2)),
+            name=one(_NAMES),
+            args=pick_some(self.draw, self.values, 2) if self.chance() else None,
+            args_types=one(_TYPES),
+            kwargs=draw_object(self.draw, 3) if self.chance() else None,
+            queue=one(_WORDS),
+            routing_key=one(_WORDS),
+            priority=one((None, -1, 0, 9)),
+            parent_id=one(_WORDS),
+            root_id=one(_WORDS),
+            group_id=one(_WORDS),
+            eta=one((None, self.moment, self.moment + timedelta(days=400))),
+            stamps=draw_object(self.draw, 2) if self.chance() else None,
         )
 
     # -- workers
@@ -131,20 +145,20 @@ class _Life:
 
     def runs(self, attempt: int) -> set[str]:
         """One run, or two at the same time where a message was delivered again; the states they ended in."""
-        runs = [self.draw_run(attempt, worker) for worker in _WORKERS[: self.draw(st.integers(1, 2))]]
+        runs = [self.draw_run(attempt, worker) for worker in _WORKERS[: 1 + self.chance()]]
         endings = {run.states[-1] for run in runs}
         while runs:
-            run = self.draw(st.sampled_from(runs))
+            run = self.pick(runs)
             self.step(run, run.states.pop(0))
             runs = [run for run in runs if run.states]
         return endings
 
     def draw_run(self, attempt: int, worker: str) -> _Run:
         endings = [state for state in _ENDINGS if self.successes or state != "SUCCESS"]
-        ending = self.draw(st.sampled_from(endings))
+        ending = self.pick(endings)
         self.successes -= ending == "SUCCESS"
-        own = self.draw(st.lists(st.sampled_from(_OWN_STATES), max_size=2))
-        pid = self.draw(st.integers(1, 4_194_304))
+        own = pick_some(self.draw, _OWN_STATES, 2)
+        pid = 1 + below(self.draw, 4_194_304)
         return _Run(attempt=attempt, worker=worker, pid=pid, states=["STARTED", *own, ending])
 
     def step(self, run: _Run, state: str) -> None:
@@ -157,24 +171,23 @@ class _Life:
         if self.chance():
             values["request"] = self.request(run.attempt)
         if self.chance():
-            values["metadata"], values["metadata_order"] = self.published, self.published_order
-        if state == "STARTED" or self.draw(st.sampled_from([True, True, False])):
+            values.update(self.envelope())
+        if state == "STARTED" or below(self.draw, 3):
             values["started_at"] = run.started_at
         self.report(at, state, **values, **self.outcome(state))
 
     def outcome(self, state: str) -> dict[str, Any]:
         if state == "SUCCESS":
-            children: st.SearchStrategy[Any] = st.none() | st.just([]) | st.just([["child-1", None], ["child-2", []]])
-            result, types = self.draw(self.values), self.draw(_TYPES)
-            return {"result": result, "result_types": types, "children": self.draw(children)}
+            result, types = self.pick(self.values), self.pick(_TYPES)
+            return {"result": result, "result_types": types, "children": self.pick(_CHILDREN)}
         if state in {"FAILURE", "RETRY", "REVOKED"}:
             return {"error": self.draw_error()}
         if state in _OWN_STATES:
-            return {"progress": self.draw(self.values), "progress_types": self.draw(_TYPES)}
+            return {"progress": self.pick(self.values), "progress_types": self.pick(_TYPES)}
         return {}
 
     def draw_error(self) -> dict[str, Any]:
-        message = self.draw(st.sampled_from(HARD_TEXTS))
+        message = self.pick(HARD_TEXTS)
         return {"type": "OSError", "module": "builtins", "message": message, "args": [message, 2], "cause": None}
 
     # -- others
@@ -196,10 +209,10 @@ class _Life:
 
     def stamped(self, at: datetime) -> tuple[dict[str, Any], dict[str, str]]:
         """A metadata write and its stamps, made as `rootcellar.record.stamp_metadata` makes them, but repeatable."""
-        metadata = self.draw(st.dictionaries(st.sampled_from(_METADATA_KEYS), self.values, max_size=3))
+        metadata = {key: self.pick(self.values) for key in pick_some(self.draw, _METADATA_KEYS, 3)}
         self.stamps += 1
         stamp = f"{microseconds(at):016d}{self.stamps:08x}"
-        types = self.draw(st.sampled_from(["", '{"":"decimal"}']))
+        types = self.pick(("", '{"":"decimal"}'))
         return metadata, dict.fromkeys(metadata, stamp + types)
 
 
@@ -215,12 +228,12 @@ def histories(
     life = _Life(draw, task_id, successes=successes, expiring=expiring)
     if life.chance():
         life.annotate()
-    life.attempts(draw(st.integers(1, attempts)))
-    if draw(st.integers(0, 4)) == 0:
+    life.attempts(1 + below(draw, attempts))
+    if below(draw, 5) == 4:
         life.replace()
-    for _ in range(draw(st.integers(0, 2))):
+    for _ in range(below(draw, 3)):
         life.annotate()
-    if not life.changes or draw(st.integers(0, 3)) == 0:
+    if not life.changes or below(draw, 4) == 3:
         life.revoke()
     return life.changes
 
@@ -228,12 +241,11 @@ def histories(
 @st.composite
 def deliveries(draw: st.DrawFn, changes: Sequence[Change], *, repeats: int = 5) -> list[list[Change]]:
     """`changes` as they might arrive: in any order, some of them again, in batches of any size."""
-    again = draw(st.lists(st.sampled_from(changes), max_size=repeats)) if changes else []
-    arriving = draw(st.permutations([*changes, *again]))
+    arriving = [*changes, *pick_some(draw, changes, repeats)]
     batches: list[list[Change]] = [[]]
-    for change in arriving:
-        another: bool = draw(st.booleans())
-        if batches[-1] and another:
+    while arriving:
+        change = arriving.pop(below(draw, len(arriving)))
+        if batches[-1] and coin(draw):
             batches.append([])
         batches[-1].append(change)
     return batches
