@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from billiard import get_context
-
+from bench.forks import answered, forked, received
 from bench.work import Maker, Work
 
 #: Seconds between the command to begin and the beginning, so that all begin together.
@@ -19,71 +17,44 @@ _PATIENCE = 120.0
 
 
 class Crew:
-    """Some processes of some threads each, doing the same work.
+    """Some processes of some threads each, at the other ends of `pipes`, doing the same work."""
 
-    `setup` makes what the threads share. With one thread a process it is called here, before the fork, as in the
-    prefork pool, where the app and its backend are there first; else in the process, as in the pool of threads. The
-    processes are those of Celery's own pool: what it registers to run after a fork does run.
-    """
-
-    def __init__(self, setup: Callable[[], Maker], *, processes: int = 1, threads: int = 1) -> None:
-        made = setup() if threads == 1 else None
-        self._pipes: list[Any] = []
-        self._processes: list[Any] = []
+    def __init__(self, pipes: list[Any]) -> None:
+        self._pipes = pipes
         self._expected = 1000.0
-        for _ in range(processes):
-            ours, theirs = Pipe()
-            process = get_context("fork").Process(target=_work, args=(theirs, made, setup, threads), daemon=True)
-            process.start()
-            theirs.close()
-            self._pipes.append(ours)
-            self._processes.append(process)
 
     def rate(self, seconds: float) -> float:
         """Units per second of all of them together, over about `seconds`."""
-        self._ask(("prepare", int(self._expected * seconds * 1.5) + 100))
+        self._ask("prepare", int(self._expected * seconds * 1.5) + 100)
         start = time.monotonic() + _LEAD
-        done = self._ask(("run", start, start + seconds))
+        done = self._ask("run", start, start + seconds)
         rates: list[float] = [count / elapsed for counts in done for count, elapsed in counts]
         self._expected = max(rates)
         return sum(rates)
 
-    def _ask(self, command: tuple[Any, ...]) -> list[Any]:
+    def _ask(self, *command: Any) -> list[Any]:
         for pipe in self._pipes:
             pipe.send(command)
-        return [_answer(pipe) for pipe in self._pipes]
-
-    def close(self) -> None:
-        """End the processes."""
-        for pipe in self._pipes:
-            pipe.send(("end",))
-        for process in self._processes:
-            process.join(10)
-            if process.is_alive():
-                process.terminate()
-                process.join(10)
+        return [received(pipe, _PATIENCE) for pipe in self._pipes]
 
 
-def _answer(pipe: Any) -> Any:
-    if not pipe.poll(_PATIENCE):
-        raise TimeoutError(f"a process of the bench has said nothing for {_PATIENCE:.0f} seconds")
-    answer = pipe.recv()
-    if isinstance(answer, BaseException):
-        raise answer
-    return answer
+@contextmanager
+def crew(setup: Callable[[], Maker], *, processes: int = 1, threads: int = 1) -> Iterator[Crew]:
+    """A crew, for as long as the block lasts.
+
+    `setup` makes what the threads of a process share. With one thread a process it is called here, before the fork, as
+    in the prefork pool, where the app and its backend are there first; else in the process, as in the pool of threads.
+    """
+    made = setup() if threads == 1 else None
+    with ExitStack() as stack:
+        yield Crew([stack.enter_context(forked(_obey, made, setup, threads)) for _ in range(processes)])
 
 
-def _work(pipe: Connection, made: Maker | None, setup: Callable[[], Maker], threads: int) -> None:
+def _obey(pipe: Any, made: Maker | None, setup: Callable[[], Maker], threads: int) -> None:
     team = _Team(made or setup(), threads)
     while True:
         command, *arguments = pipe.recv()
-        if command == "end":
-            return
-        try:
-            answer: Any = {"prepare": team.prepare, "run": team.run}[command](*arguments)
-        except Exception as error:  # noqa: BLE001 - raised where the command came from
-            answer = RuntimeError(f"{type(error).__name__}: {error}")
-        pipe.send(answer)
+        pipe.send(answered({"prepare": team.prepare, "run": team.run}[command], *arguments))
 
 
 class _Team:

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection
 from typing import Any
 
 import msgspec
-from billiard import get_context
 
 from bench.apps import make_app
 from bench.engines import Engine
+from bench.forks import forked, received
 from bench.report import Report, Table
 from bench.scale import Scale
 from bench.work import Life, request
@@ -27,6 +23,8 @@ _HOW = """\
 `backend.cleanup()`, what Celery's daily clean-up task calls, among {count:,} records of which half have expired, while
 another process does whole lifecycles as fast as it can. *Longest wait*: the longest that any of its tasks took, and, for
 comparison, without the clean-up for {alone:.0f} seconds before it."""
+
+_PATIENCE = 60.0
 
 
 class Waits(msgspec.Struct, frozen=True):
@@ -54,17 +52,14 @@ class Waits(msgspec.Struct, frozen=True):
 def measure(engine: Engine, url: str, scale: Scale, report: Report) -> None:
     """One row for the engine; half of its records are gone afterwards."""
     backend = make_app("memory://", engine.backend_url(url)).backend
-    with _writer(engine.backend_url(url)) as writer:
-        writer.send(("warm up", 0.5))
-        writer.recv()
-        writer.send(("alone", scale.writer_alone))
-        alone: Waits = writer.recv()
-        writer.send(("beside", None))
+    with forked(_write, engine.backend_url(url)) as writer:
+        alone = [_alone(writer, seconds) for seconds in (0.5, scale.writer_alone)][-1]
+        writer.send(None)
         start = time.monotonic()
         removed = backend.cleanup()
         seconds = time.monotonic() - start
         writer.send("stop")
-        beside: Waits = writer.recv()
+        beside: Waits = received(writer, _PATIENCE)
     backend.store.close()
     table = report.table(Table("Clean-up", _HOW.format(count=scale.records, alone=scale.writer_alone), _HEAD))
     cells = (
@@ -78,33 +73,21 @@ def measure(engine: Engine, url: str, scale: Scale, report: Report) -> None:
     report.at_most(f"{engine.title}: a writer beside the clean-up", beside.longest, engine.bars.writer_wait, " ms")
 
 
-@contextmanager
-def _writer(backend: str) -> Iterator[Connection[Any, Any]]:
-    """A process that writes until told to stop, or for some seconds, and then says how long each task took."""
-    ours, theirs = Pipe()
-    process = get_context("fork").Process(target=_write, args=(theirs, backend), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        yield ours
-    finally:
-        ours.close()
-        process.join(10)
-        if process.is_alive():
-            process.terminate()
+def _alone(writer: Any, seconds: float) -> Waits:
+    writer.send(seconds)
+    waits: Waits = received(writer, seconds + _PATIENCE)
+    return waits
 
 
-def _write(pipe: Connection[Any, Any], backend: str) -> None:
+def _write(pipe: Any, backend: str) -> None:
+    """Write for as many seconds as asked, or until told to stop, and then say how long each task took."""
     life = Life(make_app("memory://", backend))
     while True:
-        try:
-            _, seconds = pipe.recv()
-        except EOFError:
-            return
+        seconds = pipe.recv()
         pipe.send(_waits(life, pipe, seconds))
 
 
-def _waits(life: Life, pipe: Connection[Any, Any], seconds: float | None) -> Waits:
+def _waits(life: Life, pipe: Any, seconds: float | None) -> Waits:
     waits: list[float] = []
     began = time.monotonic()
     while not pipe.poll() if seconds is None else time.monotonic() - began < seconds:

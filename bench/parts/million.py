@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from itertools import islice
+from typing import Any
 
 from bench.engines import Engine
+from bench.forks import answered, forked, received
 from bench.report import Report, Table
 from bench.sample import records
 from bench.scale import Scale
@@ -14,25 +18,33 @@ from bench.scale import Scale
 #: The paths that the user has declared.
 INDEXES = "metadata.user,result.total"
 _BATCH = 1000
+_PATIENCE = 1800.0
 
 
-def load(engine: Engine, url: str, scale: Scale, report: Report) -> float:
-    """Fill the table through the store itself, in batches; returns bytes per record."""
-    now = datetime.now(UTC)
-    store = engine.store(url, indexes=INDEXES)
+def load(jobs: Mapping[str, tuple[Engine, str]], scale: Scale, report: Report) -> dict[str, float]:
+    """Fill the tables of all engines side by side, each through its store; bytes per record, by engine."""
+    with ExitStack() as stack:
+        pipes = {name: stack.enter_context(forked(_load, *job, scale)) for name, job in jobs.items()}
+        sizes = {}
+        for name, pipe in pipes.items():
+            seconds, sizes[name] = received(pipe, _PATIENCE)
+            report.say(f"  {jobs[name][0].title}: {scale.records:,} records in {seconds:.0f} seconds")
+    return sizes
+
+
+def _load(pipe: Any, engine: Engine, url: str, scale: Scale) -> None:
+    pipe.send(answered(_filled, engine, url, scale.records))
+
+
+def _filled(engine: Engine, url: str, count: int) -> tuple[float, float]:
+    """Fill one table in batches; how many seconds that took, and bytes per record."""
     start = time.monotonic()
-    rest = records(scale.records, now)
-    while batch := list(islice(rest, _BATCH)):
-        store.apply(batch)
-    report.say(f"  {engine.title}: {scale.records:,} records in {time.monotonic() - start:.0f} seconds")
-    bare = engine.bare(store)
-    start = time.monotonic()
-    bare.settle()
-    size = bare.size() / scale.records
-    report.say(f"  {engine.title}: settled in {time.monotonic() - start:.0f} seconds")
-    bare.close()
-    store.close()
-    return size
+    rest = records(count, datetime.now(UTC))
+    with engine.store(url, indexes=INDEXES) as store, closing(engine.bare(store)) as bare:
+        while batch := list(islice(rest, _BATCH)):
+            store.apply(batch)
+        bare.settle()
+        return time.monotonic() - start, bare.size() / count
 
 
 def tell_size(engine: Engine, size: float, scale: Scale, report: Report) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from bench.apps import make_app
-from bench.crews import Crew
+from bench.crews import Crew, crew
 from bench.engines import Engine
 from bench.report import Report, Table
 from bench.rounds import take_turns
@@ -38,9 +38,8 @@ def measure(engine: Engine, url: str, scale: Scale, report: Report) -> None:
     table = report.table(Table("Final states and lifecycles per second", _HOW, _HEAD))
     for mode, (processes, threads) in _MODES.items():
         with _crews(engine, url, processes, threads) as crews:
-            for crew in crews.values():
-                crew.rate(scale.rate_seconds / 2)
-            turns = {name: _turn(crew, scale.rate_seconds) for name, crew in crews.items()}
+            turns = {name: _turn(each, scale.rate_seconds) for name, each in crews.items()}
+            take_turns({name: _turn(each, scale.rate_seconds / 2) for name, each in crews.items()}, 1)
             series = take_turns(turns, scale.rate_rounds)
         to_bare, to_final, to_life = (series.ratio("ours", name) for name in ("bare", "stock final", "stock life"))
         medians = {name: f"{series.median(name):,.0f}" for name in turns}
@@ -68,8 +67,8 @@ def measure(engine: Engine, url: str, scale: Scale, report: Report) -> None:
             report.at_least(f"{engine.title}: lifecycle, eight threads, to stock", to_life, bars.lifecycles_threads)
 
 
-def _turn(crew: Crew, seconds: float) -> Callable[[], float]:
-    return lambda: crew.rate(seconds)
+def _turn(measured: Crew, seconds: float) -> Callable[[], float]:
+    return lambda: measured.rate(seconds)
 
 
 @contextmanager
@@ -81,14 +80,11 @@ def _crews(engine: Engine, url: str, processes: int, threads: int) -> Iterator[d
         "stock life": _backend(StockLife, engine.stock_url(url)),
         "ours long": _backend(LongLife, engine.backend_url(url)),
     }
-    crews: dict[str, Crew] = {}
-    try:
-        for name, setup in setups.items():
-            crews[name] = Crew(setup, processes=processes, threads=threads)
-        yield crews
-    finally:
-        for crew in crews.values():
-            crew.close()
+    with ExitStack() as stack:
+        yield {
+            name: stack.enter_context(crew(setup, processes=processes, threads=threads))
+            for name, setup in setups.items()
+        }
 
 
 def _backend(work: type[BackendWork], backend: str) -> Callable[[], Maker]:
