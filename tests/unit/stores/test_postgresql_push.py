@@ -199,7 +199,8 @@ def test_a_lost_announcement_is_no_error(
     postgresql_url: str, fault_proxy: Callable[[str], FaultProxy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The thread that sends what was held back goes on."""
-    monkeypatch.setattr(push, "GAP", 0.05)
+    monkeypatch.setattr(push, "FIRST_GAP", 0.05)
+    monkeypatch.setattr(push, "LAST_GAP", 0.05)
     proxy = fault_proxy(postgresql_url)
     with opened(proxy.url) as store:
         store.setup()

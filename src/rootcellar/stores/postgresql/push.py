@@ -2,7 +2,7 @@
 
 NOTIFY takes a lock of the whole server when its transaction commits, so it is never part of the transaction that
 writes. It follows in one of its own, sent on the connection that wrote, without waiting for the answer. Several within
-a millisecond become one. Whatever is lost on the way costs a waiter time, never a result.
+a few milliseconds become one. Whatever is lost on the way costs a waiter time, never a result.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ from rootcellar.stores.postgresql.session import Prepared, Session
 
 logger = getLogger(__name__)
 
-#: The least seconds between two announcements of one process.
-GAP: Final = 0.001
+#: The least seconds between two announcements of one process: at first, and while more come than that.
+FIRST_GAP: Final = 0.001
+LAST_GAP: Final = 0.005
 #: A payload has less than 8,000 bytes.
 _PAYLOAD_BYTES: Final = 7900
 #: In place of ids: too many, or too long ones, to name.
@@ -79,6 +80,7 @@ class Announcer:
         self._pending: deque[str] = deque()
         self._sending = threading.Lock()
         self._sent_at = 0.0
+        self._gap = FIRST_GAP
         self._due = threading.Event()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -86,8 +88,13 @@ class Announcer:
     def announce(self, ids: Iterable[str]) -> None:
         """Announce that these tasks finished."""
         self._pending.extend(ids)
-        if time.monotonic() - self._sent_at < GAP or not self._send_at_once():
+        if time.monotonic() - self._sent_at < self._gap:
+            self._gap = min(self._gap * 2, LAST_GAP)
             self._send_later()
+        else:
+            self._gap = FIRST_GAP
+            if not self._send_at_once():
+                self._send_later()
 
     def flush(self) -> None:
         """Send what has not been sent yet."""
@@ -131,7 +138,7 @@ class Announcer:
     def _run(self) -> None:
         while self._wait_for_work():
             self._due.clear()
-            time.sleep(max(0.0, self._sent_at + GAP - time.monotonic()))
+            time.sleep(max(0.0, self._sent_at + self._gap - time.monotonic()))
             self.flush()
 
     def _wait_for_work(self) -> bool:
