@@ -314,7 +314,7 @@ class RootcellarBackend(ChordMixin, AsyncBackendMixin, Backend):
             raise
 
     def iter_native(self, result: Any, no_ack: bool = True, **kwargs: Any) -> Iterator[tuple[str, Any]]:
-        """Yield ``(task id, meta)`` of the members of a result set as they finish, and lists of results for nested sets.
+        """Yield ``(task id, meta)`` of a set's members as they finish; of a nested set, its id and its members.
 
         As Celery's own of 5.7; earlier ones stumble over a nested set and over an empty one.
         """

@@ -100,11 +100,13 @@ class Hub:
     def _run(self) -> None:
         while True:
             try:
-                return self._watch_until_idle()
+                self._watch_until_idle()
             except StoreError as error:
                 logger.warning("waiting for results is interrupted, trying again: %s", error)
             except Exception:
                 logger.exception("waiting for results failed, trying again")
+            else:
+                return
             if self._finish_if_idle():
                 return
             time.sleep(self._pause)

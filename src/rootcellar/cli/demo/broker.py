@@ -24,10 +24,10 @@ class Channel(filesystem.Channel):
 
     def _put(self, queue: str, payload: Any, **_: Any) -> None:  # type: ignore[override]
         folder = Path(self.data_folder_out)
-        name = f"{round(time.monotonic() * 1000)}_{uuid.uuid4()}.{queue}.msg"
-        unfinished = folder / f"{name}.unfinished"
+        message = f"{round(time.monotonic() * 1000)}_{uuid.uuid4()}"
+        unfinished = folder / f"{message}.unfinished"  # kombu before 5.6 takes any name with the queue's in it
         unfinished.write_text(dumps(payload), encoding="utf-8")  # type: ignore[no-untyped-call]
-        unfinished.rename(folder / name)
+        unfinished.rename(folder / f"{message}.{queue}.msg")
 
 
 class Transport(filesystem.Transport):
