@@ -112,7 +112,8 @@ _TESTS: Final = """\
 One suite, `rootcellar.testing`, holds every store to the same contract: random histories of changes, applied in any
 order, repeatedly and from several connections, must give the record that the pure model gives; random queries must find
 what the model finds, in the same order; plus chords, groups, expiry, set-up by many processes at once, and errors.
-`make test` ends with a table that says against which version of which server each store was tested, or why not.
+`make test` ends with a table that says against which version of which server each store was tested, or why not. The
+suite is shipped: [Adding a store](../adding-a-store.md).
 """
 
 
