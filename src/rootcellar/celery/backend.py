@@ -9,6 +9,7 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from itertools import chain
@@ -28,7 +29,7 @@ from rootcellar.celery import capture, context  # noqa: F401 - importing them co
 from rootcellar.celery.chords import ChordMixin
 from rootcellar.celery.consumer import ResultConsumer
 from rootcellar.celery.meta import meta_of
-from rootcellar.celery.runs import Run, run_following, run_of_request
+from rootcellar.celery.runs import Run, run_following, run_of_request, snapshot
 from rootcellar.celery.writer import Writer
 from rootcellar.errors import CodecError, StoreUnavailable, ValueTooLarge
 from rootcellar.record import TaskRecord, join
@@ -164,13 +165,16 @@ class RootcellarBackend(ChordMixin, AsyncBackendMixin, Backend):
         self.writer.submit(self._delta(run, states.STARTED, at))
 
     def run_ended(self, task: Any, task_id: str, state: str | None, retval: Any) -> None:
-        """A run is over. One whose result Celery ignores gets its final state here, without the value."""
+        """A run is over. One whose end Celery does not store gets its state here, without the value.
+
+        A task that stored a state of its own before it raised `Ignore` or `Reject` keeps that.
+        """
         run = self._runs.pop(task_id, None)
-        if run is None or state is None or state not in _IGNORED_ENDS:
+        if run is None or state is None or state not in _UNSTORED_ENDS or (run.state and state in _DISMISSED):
             return
         error = getattr(retval, "exc", retval) if state == states.RETRY else retval
-        failed = state != states.SUCCESS and isinstance(error, BaseException)
-        document = codec.encode_exception(error) if failed else None
+        failed = state not in {states.SUCCESS, states.IGNORED} and isinstance(error, BaseException)
+        document = msgspec.to_builtins(codec.encode_exception(error)) if failed else None  # written behind
         self.writer.submit(self._delta(run, state, datetime.now(UTC), error=document))
 
     def _stores(self, task: Any, request: Any) -> bool:
@@ -200,6 +204,7 @@ class RootcellarBackend(ChordMixin, AsyncBackendMixin, Backend):
         except (CodecError, ValueTooLarge) as error:
             raise EncodeError(str(error)) from error
         self._cache.pop(task_id, None)
+        run.state = state
         if state in _ENDS_RUN:
             self._runs.pop(task_id, None)
         return result
@@ -222,7 +227,7 @@ class RootcellarBackend(ChordMixin, AsyncBackendMixin, Backend):
             document, types = codec.encode(self.prepare_value(result))
             values = {"result": document, "result_types": types}
         else:
-            document, types = codec.encode(result)
+            document, types = snapshot(result)
             return {"progress": document, "progress_types": types}
         if state in self.READY_STATES:
             values["children"] = plain_children(self.current_task_children(request))
@@ -240,6 +245,8 @@ class RootcellarBackend(ChordMixin, AsyncBackendMixin, Backend):
         records = {record.id: record for record in self.store.fetch(wanted)}
         for task_id, pending in self.writer.pending(wanted).items():
             stored = records.get(task_id)
+            # A copy: what is read from it is the caller's to change, what is pending is not.
+            pending = deepcopy(pending)  # noqa: PLW2901
             records[task_id] = pending if stored is None else join(stored, pending)
         return records
 
@@ -355,5 +362,7 @@ def plain_children(children: Any) -> Any:
 #: A state in which the task runs on is written behind; these are not.
 _WRITTEN_AT_ONCE: Final = states.READY_STATES | {states.RETRY}
 _ENDS_RUN: Final = states.READY_STATES | {states.RETRY}
-#: Final states of a run that Celery does not store when the result is ignored.
-_IGNORED_ENDS: Final = frozenset({states.SUCCESS, states.FAILURE, states.RETRY})
+#: How a task ends that raised `Ignore` or `Reject`: Celery stores nothing, though since 5.7 a failure for the latter.
+_DISMISSED: Final = frozenset({states.IGNORED, states.REJECTED})
+#: Ends of a run that Celery does not store: these, and all ends when the result is ignored.
+_UNSTORED_ENDS: Final = frozenset({states.SUCCESS, states.FAILURE, states.RETRY, *_DISMISSED})

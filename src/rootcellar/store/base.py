@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar, ParamSpec, Self, TypeVar
 
+import msgspec
+
 from rootcellar import codec
 from rootcellar.errors import InvalidInput, NotSupported, QueryError, RootcellarError, StoreUnavailable
 from rootcellar.query import (
@@ -417,7 +419,8 @@ def encode_metadata(values: Mapping[str, Any], at: datetime) -> tuple[dict[str, 
     for key, value in values.items():
         if type(key) is not str or not key or "\0" in key:
             raise InvalidInput(f"a metadata key is text, neither empty nor with a NUL; this one is {key!r}")
-        documents[key], key_types = codec.encode(value, path=("metadata", key))
+        document, key_types = codec.encode(value, path=("metadata", key))
+        documents[key] = msgspec.to_builtins(document)  # it may be written later, and the caller's value change
         if key_types:
             types[key] = key_types
     return documents, stamp_metadata(documents, at, types)
