@@ -170,7 +170,9 @@ class RootcellarBackend(ChordMixin, AsyncBackendMixin, Backend):
         A task that stored a state of its own before it raised `Ignore` or `Reject` keeps that.
         """
         run = self._runs.pop(task_id, None)
-        if run is None or state is None or state not in _UNSTORED_ENDS or (run.state and state in _DISMISSED):
+        if run is None or state is None or state not in _UNSTORED_ENDS:
+            return
+        if state in _DISMISSED and run.state != states.STARTED:
             return
         error = getattr(retval, "exc", retval) if state == states.RETRY else retval
         failed = state not in {states.SUCCESS, states.IGNORED} and isinstance(error, BaseException)
@@ -204,7 +206,6 @@ class RootcellarBackend(ChordMixin, AsyncBackendMixin, Backend):
         except (CodecError, ValueTooLarge) as error:
             raise EncodeError(str(error)) from error
         self._cache.pop(task_id, None)
-        run.state = state
         if state in _ENDS_RUN:
             self._runs.pop(task_id, None)
         return result

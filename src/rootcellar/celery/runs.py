@@ -52,13 +52,9 @@ def envelope_of(headers: Mapping[str, Any] | None) -> Envelope | None:
 
 
 class Run(msgspec.Struct, kw_only=True):
-    """One attempt of a task.
-
-    `started_at` is None where the process does not know it. `state` is the last one that was stored here, after STARTED.
-    """
+    """One attempt of a task. `started_at` is None where the process does not know it."""
 
     id: str
-    state: str | None = None
     attempt: int = 0
     generation: int = 0
     started_at: datetime | None = None

@@ -70,6 +70,6 @@ class Waiters:
     def _forget_if_alone(self, task_id: str) -> None:
         for kind in (self._held, self._weak):
             if not kind.get(task_id):
-                kind.pop(task_id, None)  # type: ignore[attr-defined]
+                kind.pop(task_id, None)
         if task_id not in self._held and task_id not in self._weak:
             self._hub.discard([task_id])
