@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 import rootcellar
-from rootcellar.errors import AccessDenied, InvalidInput, SchemaError, StoreUnavailable
+from rootcellar.errors import AccessDenied, InvalidInput, SchemaError, StoreUnavailable, StoreURLError
 from rootcellar.record import Change
 from rootcellar.stores.postgresql import PostgreSQLStore, pool
 from tests.servers.proxy import FaultProxy
@@ -296,6 +296,13 @@ def test_text_that_postgresql_does_not_know_is_refused(store: PostgreSQLStore, t
     for ask in (store.get, store.delete, store.group_fetch, store.chord_parts):
         with pytest.raises(InvalidInput, match="takes no text"):
             ask(text)
+
+
+@pytest.mark.parametrize("parameter", ["sslmode=perhaps", "connect_timeout=soon", "port=none"])
+def test_a_value_that_libpq_does_not_know(postgresql_url: str, parameter: str) -> None:
+    with opened(f"{postgresql_url}?{parameter}") as store, pytest.raises(StoreURLError) as raised:
+        store.setup()
+    assert "cellar-key" not in str(raised.value)
 
 
 def test_a_database_that_can_only_be_read(store: PostgreSQLStore) -> None:

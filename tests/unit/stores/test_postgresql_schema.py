@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -222,6 +223,17 @@ def test_a_database_in_another_encoding(postgresql_url: str) -> None:
                 store.setup()
         finally:
             owner.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+def test_many_set_up_at_once_with_a_declared_path(postgresql_url: str) -> None:
+    """On an empty database, and again on one in use when a path is new."""
+    for indexes in ("metadata.user", "metadata.user,result.total"):
+        stores = [opened(postgresql_url, indexes=indexes) for _ in range(10)]
+        with ThreadPoolExecutor(10) as threads:
+            list(threads.map(lambda store: store.setup(), stores))
+        assert stores[0].drift() == []
+        for store in stores:
+            store.close()
 
 
 def test_a_lock_that_is_not_to_be_had_is_tried_for_again(

@@ -20,6 +20,7 @@ from rootcellar.store.url import StoreURL
 OWN_PARAMETERS: Final = frozenset({"pool_size", "synchronous_commit"})
 LIBPQ_PARAMETERS: Final = frozenset(option.keyword.decode() for option in pq.Conninfo.get_defaults())
 POOL_SIZE: Final = 10
+_SECRET: Final = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
 _COMMIT_LEVELS: Final = frozenset({"on", "off", "local", "remote_write", "remote_apply"})
 #: A server that is gone is noticed within seconds, also in the middle of a statement; a URL may say otherwise.
 _DEFAULTS: Final = {
@@ -48,7 +49,7 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def secrets(self) -> tuple[str, ...]:
         """What must not be in any message."""
-        return tuple(value for key in ("password", "sslpassword") if (value := self.conninfo.get(key)))
+        return tuple(value for key in _SECRET if (value := self.conninfo.get(key)))
 
 
 def read_address(url: StoreURL) -> Address:

@@ -19,6 +19,7 @@ from rootcellar.errors import (
     SchemaError,
     StoreError,
     StoreUnavailable,
+    StoreURLError,
     ValueTooLarge,
 )
 
@@ -29,7 +30,8 @@ _BY_STATE: Final[dict[str, type[RootcellarError]]] = {
     "25006": AccessDenied,  # read-only transaction
     "3D": SchemaError,  # no such database
     "3F": SchemaError,  # no such schema
-    "42": SchemaError,  # undefined table, column, function, operator; a type that does not fit; no such constraint
+    **dict.fromkeys(("42P01", "42703", "42704", "42883"), SchemaError),  # no such table, column, type or function
+    **dict.fromkeys(("42P10", "42804", "42809", "42846"), SchemaError),  # they are there, and of another shape
     "08": StoreUnavailable,  # connection
     "0A000": StoreUnavailable,  # a prepared statement whose table was altered: fine again on a fresh connection
     "26": StoreUnavailable,  # a prepared statement that somebody discarded: likewise
@@ -43,6 +45,7 @@ _BY_STATE: Final[dict[str, type[RootcellarError]]] = {
     "22": InvalidInput,  # a number out of range, a character that the database's encoding lacks
 }
 _CONNECTING: Final[tuple[tuple[re.Pattern[str], type[RootcellarError]], ...]] = (
+    (re.compile(r"invalid \S+ value|invalid (integer value|port number|connection option)"), StoreURLError),
     (re.compile(r'database ".*" does not exist'), SchemaError),
     (
         re.compile(
@@ -74,8 +77,10 @@ def _kind(error: psycopg.Error) -> type[RootcellarError]:
 
 
 def _kind_without_state(error: psycopg.Error) -> type[RootcellarError]:
+    if isinstance(error, psycopg.ProgrammingError):
+        return StoreURLError  # psycopg could make nothing of a parameter
     if not isinstance(error, psycopg.OperationalError):
-        return StoreError if not isinstance(error, psycopg.DataError) else InvalidInput
+        return InvalidInput if isinstance(error, psycopg.DataError) else StoreError
     if error.pgconn is not None and error.pgconn.needs_password:
         return AccessDenied
     for pattern, kind in _CONNECTING:
@@ -90,6 +95,7 @@ _SAYINGS: Final[dict[type[RootcellarError], str]] = {
     SchemaError: " has not the tables this needs",
     ValueTooLarge: " cannot hold a value this large",
     InvalidInput: " cannot store this value",
+    StoreURLError: " cannot be connected to like this",
 }
 
 
@@ -102,7 +108,7 @@ def _hint(kind: type[RootcellarError], error: psycopg.Error) -> str:
     if kind is SchemaError:
         return "; create the database first" if _names_database(error) else f"; {_SETUP}"
     if error.sqlstate == "25006":
-        return "; the role, the database or the server is read-only (a standby?)"
+        return "; the role, the database or the server is read-only"
     return ""
 
 
@@ -113,4 +119,4 @@ def _names_database(error: psycopg.Error) -> bool:
 def _first_line(error: psycopg.Error) -> str:
     primary = error.diag.message_primary
     text = primary or next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return text.removeprefix("connection failed: ")
+    return text.removeprefix("connection failed: ").removeprefix("connection is bad: ")

@@ -96,11 +96,10 @@ class Announcer:
             if not self._send_at_once():
                 self._send_later()
 
-    def flush(self) -> None:
-        """Send what has not been sent yet."""
+    def close(self) -> None:
+        """Send what was held back, if that can be done at once."""
         if self._pending:
-            with self._sending:
-                self._send_pending()
+            self._send_at_once()
 
     def _send_at_once(self) -> bool:
         if not self._sending.acquire(blocking=False):
@@ -115,7 +114,8 @@ class Announcer:
 
     def _send_pending(self) -> None:
         try:
-            self._pool.use(self._post)
+            with self._sending:
+                self._pool.use(self._post)
         except (psycopg.Error, StoreError) as error:
             self._pending.clear()
             _report(error)
@@ -139,7 +139,8 @@ class Announcer:
         while self._wait_for_work():
             self._due.clear()
             time.sleep(max(0.0, self._sent_at + self._gap - time.monotonic()))
-            self.flush()
+            if self._pending:
+                self._send_pending()
 
     def _wait_for_work(self) -> bool:
         """False when nothing came for a while; whoever announces next starts a new thread."""

@@ -55,12 +55,12 @@ class Schema:
     def setup(self) -> None:
         """Bring the tables up to date. Raises `SchemaError` when something else is in the way."""
         self._check_encoding()
-        version = self._version()
-        made = bool(self._pending(version)) and self._migrate()
+        if self._pending(self._version()):
+            self._migrate()
         self._check_columns()
         missing = self._missing_indexes()
         if missing:
-            self._make_indexes(missing, concurrently=not made)
+            self._make_indexes(missing)
 
     def _check_encoding(self) -> None:
         encoding = self._rows("settings")[0][5]
@@ -76,11 +76,11 @@ class Schema:
     def _pending(self, version: int) -> Sequence[Migration]:
         return pending(self._migrations, version, self._names)
 
-    def _migrate(self) -> bool:
-        """Run what is pending, in one transaction. False when another process was faster."""
+    def _migrate(self) -> None:
+        """Run what is pending, if another process was not faster, in one transaction."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                return self._migrate_once()
+                self._migrate_once()
             except psycopg.errors.LockNotAvailable:
                 if attempt == _ATTEMPTS:
                     raise
@@ -91,20 +91,22 @@ class Schema:
                     f"a table in the way was not made by rootcellar: {error.diag.message_primary}; "
                     "move it, or give another name with ?table="
                 ) from error
-        return False
+            else:
+                return
 
-    def _migrate_once(self) -> bool:
+    def _migrate_once(self) -> None:
         self._session.settle()
         with self._session.connection.transaction():
             self._session.query("SELECT pg_advisory_xact_lock($1::int, $2::int)", self._lock_key())
-            steps = self._pending(self._version())
+            version = self._version()
             self._session.query(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}s'")
-            if steps:
-                self._make_schema()
-            for step in steps:
+            self._make_schema()
+            for step in self._pending(version):
                 for statement in step.statements:
                     self._session.query(self._names.fill(statement.sql))
-            return bool(steps)
+            if not version:
+                for _, sql in self._missing_indexes():
+                    self._session.query(sql)
 
     def _lock_key(self) -> tuple[int, int]:
         return _LOCK_SPACE, crc32(self._names.task.encode()) & 0x7FFFFFFF
@@ -130,12 +132,8 @@ class Schema:
         usable = {name for name, valid in self._indexes() if valid}
         return [(name, sql) for name, sql in self._path_indexes if name not in usable]
 
-    def _make_indexes(self, missing: Sequence[tuple[str, str]], *, concurrently: bool) -> None:
-        """Make indexes of declared paths; on tables in use, without stopping the writers."""
-        if not concurrently:
-            for _, sql in missing:
-                self._session.query(sql)
-            return
+    def _make_indexes(self, missing: Sequence[tuple[str, str]]) -> None:
+        """Make indexes of declared paths on tables in use, without stopping the writers."""
         try:
             if self._lock_session():
                 try:

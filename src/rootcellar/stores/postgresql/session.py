@@ -86,7 +86,11 @@ class Session:
         self.born = time.monotonic()
         #: Of the connection's socket, to wait on.
         self.descriptor = self._pgconn.socket
-        self.pooled = not self._greet(address.synchronous_commit)
+        try:
+            self.pooled = not self._greet(address.synchronous_commit)
+        except BaseException:
+            self.close()
+            raise
 
     def _greet(self, synchronous_commit: str | None) -> bool:
         """Whether this session is ours alone; it is set up then."""

@@ -261,7 +261,7 @@ class PostgreSQLStore(SQLStore):
         return Listener(self._connect, self._channel)
 
     def _close(self) -> None:
-        self._announcer.flush()
+        self._announcer.close()
         self._pool.clear()
 
     def _after_fork(self) -> None:
