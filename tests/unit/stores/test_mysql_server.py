@@ -211,6 +211,17 @@ def test_an_indexed_path_means_what_it_means_without_index(open_store: Callable[
             assert {r.id for r in store.find(condition)} == {r.id for r in plain.find(condition)}, condition.node
 
 
+@pytest.mark.parametrize("pattern", ["shop.re*", "*.report", "shop.?eport", "?hop.report", "*ö*"])
+def test_a_pattern_tells_case_and_accents_apart(store: MySQLStore, pattern: str) -> None:
+    """Also where it begins with any character, so that no range of an index narrows it down first."""
+    names = ["shop.report", "shop.Report", "Shop.report", "shop.öport", "shop.oport"]
+    changes = [queued(name, name=name) for name in names]
+    model = open_url("memory://")
+    for each in (store, model):
+        each.apply(changes)
+    assert {r.id for r in store.find(F.name.matches(pattern))} == {r.id for r in model.find(F.name.matches(pattern))}
+
+
 # -- limits ------------------------------------------------------------------------------------------------------------
 
 

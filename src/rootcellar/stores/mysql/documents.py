@@ -207,7 +207,7 @@ class MySQLDocuments(Documents):
 
     def characters(self, column: str) -> str:
         """Where columns hold UTF-8 as bytes, one character may be several."""
-        return f"CONVERT({column} USING utf8mb4)" if self._binary_columns else column
+        return f"CONVERT({column} USING utf8mb4) COLLATE utf8mb4_bin" if self._binary_columns else column
 
     def place(self, column: str, path: Path) -> Place | None:
         """By JSON_EXTRACT."""
