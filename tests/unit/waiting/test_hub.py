@@ -211,9 +211,7 @@ def test_ten_thousand_who_wait(hub: Hub, store: WatchedStore, delivered: Deliver
     assert len(hub) == 0
 
 
-def test_a_waiter_that_goes_away_leaves_nothing_behind(
-    hub: Hub, store: WatchedStore, delivered: Delivered
-) -> None:
+def test_a_waiter_that_goes_away_leaves_nothing_behind(hub: Hub, store: WatchedStore, delivered: Delivered) -> None:
     store.make_watcher = Mute
     hub.add(["a", "b"])
     eventually(lambda: store.watchers)
@@ -240,9 +238,7 @@ def test_going_and_coming_back_in_between_is_still_watched(hub: Hub, store: Watc
     assert watcher.watched == {"a"}
 
 
-def test_a_finaliser_inside_of_the_watcher_blocks_nothing(
-    hub: Hub, store: WatchedStore, delivered: Delivered
-) -> None:
+def test_a_finaliser_inside_of_the_watcher_blocks_nothing(hub: Hub, store: WatchedStore, delivered: Delivered) -> None:
     """`discard` may run in the hub's own thread while the watcher holds its lock."""
 
     class Locking(Mute):

@@ -1,0 +1,256 @@
+"""Waiting for results: everybody who waits is told, where they wait, in time, and nothing stays behind."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from typing import Any
+
+import pytest
+from celery import Celery
+from celery.exceptions import TimeoutError as CeleryTimeoutError
+from celery.result import AsyncResult, GroupResult, ResultSet
+
+from rootcellar.celery.backend import RootcellarBackend
+from tests.unit.celery.conftest import MakeApp
+from tests.unit.writer.stores import eventually
+
+pytestmark = pytest.mark.store("memory")
+
+
+class Waiting:
+    """Threads that wait for results, and what they got."""
+
+    def __init__(self) -> None:
+        self.got: list[Any] = []
+        self.threads: list[threading.Thread] = []
+
+    def get(self, result: Any, **options: Any) -> None:
+        thread = threading.Thread(target=lambda: self.got.append(result.get(timeout=30, **options)))
+        self.threads.append(thread)
+        thread.start()
+
+    def end(self) -> list[Any]:
+        for thread in self.threads:
+            thread.join()
+        return self.got
+
+
+def test_two_threads_wait_for_two_tasks(app: Celery, backend: RootcellarBackend) -> None:
+    waiting = Waiting()
+    for task_id in ("a", "b"):
+        waiting.get(AsyncResult(task_id, app=app))
+    eventually(lambda: len(backend.result_consumer.waiters) == 2)
+    backend.mark_as_done("b", "of b")
+    backend.mark_as_done("a", "of a")
+    assert sorted(waiting.end()) == ["of a", "of b"]
+
+
+def test_three_result_objects_of_one_task(app: Celery, backend: RootcellarBackend) -> None:
+    waiting = Waiting()
+    for _ in range(3):
+        waiting.get(AsyncResult("a", app=app))
+    eventually(lambda: len(backend.result_consumer.waiters.of("a")) == 3)
+    backend.mark_as_done("a", 7)
+    assert waiting.end() == [7, 7, 7]
+
+
+def test_one_result_object_in_two_threads(app: Celery, backend: RootcellarBackend) -> None:
+    result = AsyncResult("a", app=app)
+    waiting = Waiting()
+    waiting.get(result)
+    waiting.get(result)
+    eventually(lambda: len(backend.result_consumer.waiters) == 1)
+    backend.mark_as_done("a", 7)
+    assert waiting.end() == [7, 7]
+
+
+def test_nothing_stays_behind(app: Celery, backend: RootcellarBackend) -> None:
+    waiting = Waiting()
+    for number in range(20):
+        waiting.get(AsyncResult(f"t{number}", app=app))
+    for number in range(20):
+        backend.mark_as_done(f"t{number}", number)
+    assert sorted(waiting.end()) == list(range(20))
+    consumer = backend.result_consumer
+    assert (len(consumer.waiters), len(consumer._hub), len(consumer.buckets)) == (0, 0, 0)
+    assert not backend._pending_messages
+
+
+def test_callbacks_run_where_somebody_waits(app: Celery, backend: RootcellarBackend) -> None:
+    ran_in: list[str] = []
+    other = AsyncResult("b", app=app)
+    other.then(lambda _result: ran_in.append(threading.current_thread().name))
+    backend.mark_as_done("b", 1)
+    waiting = Waiting()
+    waiting.get(AsyncResult("a", app=app))
+    eventually(lambda: ran_in)
+    backend.mark_as_done("a", 1)
+    waiting.end()
+    assert ran_in == [waiting.threads[0].name]
+
+
+def test_a_callback_that_fails_costs_the_others_nothing(app: Celery, backend: RootcellarBackend) -> None:
+    bad, good = AsyncResult("a", app=app), AsyncResult("a", app=app)
+    bad.then(lambda _result: 1 / 0)
+    seen: list[str] = []
+    good.then(lambda result: seen.append(result.id))
+    backend.mark_as_done("a", 1)
+    with pytest.raises(ZeroDivisionError):
+        backend.result_consumer.on_state_change(backend.get_task_meta("a"), None)
+    assert seen == ["a"]
+    assert len(backend.result_consumer.waiters) == 0
+
+
+def test_on_message_sees_each_state(app: Celery, backend: RootcellarBackend) -> None:
+    seen: list[Any] = []
+    waiting = Waiting()
+    waiting.get(AsyncResult("a", app=app), on_message=lambda meta: seen.append((meta["status"], meta["result"])))
+    eventually(lambda: backend.result_consumer.on_message is not None)
+    backend.store_result("a", {"done": 1}, "PROGRESS")
+    eventually(lambda: seen)
+    backend.mark_as_done("a", 5)
+    waiting.end()
+    assert seen == [("PROGRESS", {"done": 1}), ("SUCCESS", 5)]
+
+
+@pytest.mark.parametrize("timeout", [0, 0.001, 0.05, 0.3])
+def test_a_time_out_below_a_second_is_honoured(app: Celery, timeout: float) -> None:
+    """It ends within the time itself and what a busy machine adds, not after Celery's interval of a second."""
+    slept: list[float] = []
+    consumer = app.backend.result_consumer
+    drain = consumer._drain
+    consumer._drain = lambda timeout, until: (slept.append(timeout), drain(timeout, until))
+    with pytest.raises(CeleryTimeoutError):
+        AsyncResult("never", app=app).get(timeout=timeout)
+    assert all(seconds <= timeout for seconds in slept)
+
+
+def test_a_ready_result_goes_before_a_time_out_of_zero(app: Celery, backend: RootcellarBackend) -> None:
+    backend.mark_as_done("a", 5)
+    assert AsyncResult("a", app=app).get(timeout=0) == 5
+
+
+def test_a_wait_given_up_leaves_nothing_behind(app: Celery, backend: RootcellarBackend) -> None:
+    for _ in range(5):
+        with pytest.raises(CeleryTimeoutError):
+            AsyncResult("never", app=app).get(timeout=0.001)
+    gc.collect()
+    assert (len(backend.result_consumer.waiters), len(backend.result_consumer._hub)) == (0, 0)
+
+
+def test_a_wait_given_up_keeps_the_callbacks(app: Celery, backend: RootcellarBackend) -> None:
+    seen: list[str] = []
+    result = AsyncResult("a", app=app)
+    result.then(lambda r: seen.append(r.id))
+    with pytest.raises(CeleryTimeoutError):
+        result.get(timeout=0.001)
+    backend.mark_as_done("a", 5)
+    assert result.get(timeout=30) == 5
+    assert seen == ["a"]
+
+
+def test_a_result_that_is_no_longer_held_is_no_longer_waited_for(app: Celery, backend: RootcellarBackend) -> None:
+    result = AsyncResult("a", app=app)
+    result.then(print, weak=True)
+    assert len(backend.result_consumer.waiters) == 1
+    del result
+    gc.collect()
+    assert (len(backend.result_consumer.waiters), len(backend.result_consumer._hub)) == (0, 0)
+
+
+def test_forgetting_ends_the_wait(app: Celery, backend: RootcellarBackend) -> None:
+    result = AsyncResult("a", app=app)
+    result.then(print)
+    result.forget()
+    result.forget()
+    assert len(backend.result_consumer.waiters) == 0
+
+
+def test_a_group_of_a_thousand(app: Celery, backend: RootcellarBackend) -> None:
+    results = [AsyncResult(f"t{number}", app=app) for number in range(1000)]
+    group = GroupResult("g", results, app=app)
+    waiting = Waiting()
+    waiting.get(group)
+    for number in reversed(range(1000)):
+        backend.mark_as_done(f"t{number}", number)
+    assert waiting.end() == [list(range(1000))]
+
+
+def test_a_group_of_groups(app: Celery, backend: RootcellarBackend) -> None:
+    """`_cache` is nothing that a nested set has; Celery before 5.7 asks for it."""
+    inner = GroupResult("inner", [AsyncResult("b", app=app), AsyncResult("c", app=app)], app=app)
+    outer = GroupResult("outer", [AsyncResult("a", app=app), inner], app=app)
+    for task_id in "abc":
+        backend.mark_as_done(task_id, task_id)
+    for _ in range(2):
+        assert outer.join_native(timeout=30) == ["a", ["b", "c"]]
+
+
+def test_an_empty_set(app: Celery) -> None:
+    assert list(ResultSet([], app=app).iter_native()) == []
+
+
+def test_results_are_yielded_as_they_come(app: Celery, backend: RootcellarBackend) -> None:
+    results = ResultSet([AsyncResult(task_id, app=app) for task_id in "abc"], app=app)
+    backend.mark_as_done("b", 2)
+    arriving = results.iter_native(timeout=30)
+    assert next(arriving)[0] == "b"
+    backend.mark_as_done("c", 3)
+    assert next(arriving)[0] == "c"
+    backend.mark_as_done("a", 1)
+    assert [(task_id, meta["result"]) for task_id, meta in arriving] == [("a", 1)]
+
+
+def test_get_many(app: Celery, backend: RootcellarBackend) -> None:
+    backend.mark_as_done("a", 1)
+    backend.store_result("b", {"x": 1}, "PROGRESS")
+    seen: list[str] = []
+    metas = dict(backend.get_many(["a", "b"], max_iterations=1, on_message=lambda meta: seen.append(meta["task_id"])))
+    assert [*metas] == seen == ["a"]
+    with pytest.raises(CeleryTimeoutError):
+        list(backend.get_many(["a", "b"], timeout=0))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_the_child_of_a_fork_waits_for_itself(make_app: MakeApp, sqlite_url: str) -> None:
+    """Whatever locks the parent's threads held, and with the results that it inherited."""
+    app = make_app("rootcellar+" + sqlite_url)
+    app.backend.store.setup()
+    inherited = AsyncResult("inherited", app=app)
+    inherited.then(print)
+    waiting = Waiting()
+    waiting.get(AsyncResult("parent", app=app))
+    with app.backend.result_consumer._changed:
+        child = os.fork()
+        if not child:  # pragma: no cover - another process
+            os._exit(_child(app, inherited))
+    assert os.waitpid(child, 0)[1] == 0
+    app.backend.mark_as_done("parent", "from the parent")
+    assert waiting.end() == ["from the parent"]
+
+
+def _child(app: Celery, inherited: AsyncResult) -> int:
+    try:
+        later = threading.Timer(0.05, lambda: app.backend.mark_as_done("inherited", "from the child"))
+        later.start()
+        assert inherited.get(timeout=30) == "from the child"
+        app.backend.flush()
+    except BaseException:  # noqa: BLE001 - this process must end here
+        return 1
+    return 0
+
+
+def test_a_hub_thread_is_started_only_by_a_wait(app: Celery, backend: RootcellarBackend) -> None:
+    backend.mark_as_done("a", 1)
+    assert AsyncResult("a", app=app).state == "SUCCESS"
+    assert backend.result_consumer._hub is None
+
+
+def test_results_that_nobody_waited_for_start_nothing(app: Celery, backend: RootcellarBackend) -> None:
+    """The finaliser of every result object comes by."""
+    for number in range(1000):
+        AsyncResult(f"t{number}", app=app)
+    assert backend.result_consumer._waiters is None
