@@ -111,6 +111,11 @@ def test_a_count_and_an_aggregate_of_late_hours_are_served_by_an_index(store: Po
     assert indexes(plan(store, store._statements.aggregate(late))) == {"updated"}
 
 
+def test_statistics_of_a_span_of_time_read_nothing_but_an_index(store: PostgreSQLStore) -> None:
+    late = Aggregate(by=("name", "state"), bucket=60, where=(F.finished_at > LATE).node)
+    assert "Index Only Scan using rootcellar_task_updated" in plan(store, store._statements.aggregate(late))
+
+
 def test_clean_up_reads_the_expired_from_an_index(store: PostgreSQLStore) -> None:
     sql = store._queries["expire_tasks"]
     text = plan(store, Statement(sql, {"now": START, "limit": 1000}))
