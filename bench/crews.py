@@ -54,7 +54,8 @@ def _obey(pipe: Any, made: Maker | None, setup: Callable[[], Maker], threads: in
     team = _Team(made or setup(), threads)
     while True:
         command, *arguments = pipe.recv()
-        pipe.send(answered({"prepare": team.prepare, "run": team.run}[command], *arguments))
+        obey: Callable[..., Any] = team.prepare if command == "prepare" else team.run
+        pipe.send(answered(obey, *arguments))
 
 
 class _Team:

@@ -1,4 +1,4 @@
-"""Functions in child processes: forked as Celery's prefork pool forks, what it has registered to run afterwards included."""
+"""Child processes, forked as Celery's prefork pool forks, with what was registered to run after a fork."""
 
 from __future__ import annotations
 

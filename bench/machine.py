@@ -29,9 +29,10 @@ class Machine(msgspec.Struct, frozen=True):
         """A paragraph."""
         packages = ", ".join(f"{name} {number}" for name, number in self.packages.items())
         return (
-            f"Measured on {self.measured}: {self.processor}, {self.cores} cores, {self.memory} GiB of memory, {self.system}, "
-            f"Python {platform.python_version()}; {packages}. Appending 4 KiB and `fdatasync` takes {self.fsync:.2f} ms "
-            "here (median). Broker, servers, workers and clients share the machine."
+            f"Measured on {self.measured}: {self.processor}, {self.cores} cores, {self.memory} GiB of memory,\n"
+            f"{self.system}, Python {platform.python_version()}; {packages}.\n"
+            f"Appending 4 KiB and `fdatasync` takes {self.fsync:.2f} ms here (median of 100).\n"
+            "Broker, servers, workers and clients share the machine."
         )
 
 

@@ -19,16 +19,23 @@ class Check(msgspec.Struct, frozen=True):
 
 
 class Table(msgspec.Struct):
-    """One table of a part. `how`: how it was measured, for whoever doubts it."""
+    """One table of a part. `how`: how it was measured, for whoever doubts it. `turned`: rows are shown as columns."""
 
     title: str
     how: str
     head: Sequence[str]
     rows: list[Sequence[str]] = []
+    turned: bool = False
+
+    def lines(self) -> list[Sequence[str]]:
+        """The head and the rows as they are shown."""
+        lines = [self.head, *self.rows]
+        return list(zip(*lines, strict=True)) if self.turned else lines
 
     def markdown(self) -> str:
         """The section of the page."""
-        lines = [_line(self.head), _line(["---", *["---:"] * (len(self.head) - 1)]), *map(_line, self.rows)]
+        head, *rows = self.lines()
+        lines = [_line(head), _line(["---", *["---:"] * (len(head) - 1)]), *map(_line, rows)]
         return f"## {self.title}\n\n" + "\n".join(lines) + f"\n\n{self.how}\n"
 
 
@@ -84,7 +91,7 @@ class Report:
     def summary(self) -> str:
         """All tables, for the screen."""
         tables = [Table("Bars", "", ("", "bar", "found", "met"), self._check_rows()), *self._tables.values()]
-        return "\n\n".join(f"{table.title}\n{_aligned([table.head, *table.rows])}" for table in tables if table.rows)
+        return "\n\n".join(f"{table.title}\n{_aligned(table.lines())}" for table in tables if table.rows)
 
     def page(self) -> str:
         """The page of the documentation."""
@@ -114,9 +121,9 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
 _HEAD = """\
 # Benchmarks
 
-Written by `make bench`, in one run on one machine. Contenders take turns, round by round, in an order that reverses each
-time; a number is the median of the rounds, a ratio the median of the rounds' ratios. *Stock* is Celery's own backend on
-the same server (`db+...`, through SQLAlchemy). *Bare driver* is one durable upsert of all columns, with the parameters
-made ready beforehand, into a table of the same columns and indexes, or a plain `SELECT` of them. Every server has its
-own durable defaults; what that comes to is read from the server and printed below.
+Written by `make bench`, in one run on one machine. Contenders take turns, round by round, in an order that reverses
+each time; a number is the median of the rounds, a ratio the median of the rounds' ratios. *Stock* is Celery's own
+backend on the same server (`db+...`, through SQLAlchemy). *Bare driver* is one durable upsert of all columns, with
+the parameters made ready beforehand, into a table of the same columns and indexes, or a plain `SELECT` of them. Every
+server has its own durable defaults; what that comes to is read from the server and printed below.
 """

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from bench.engines import Engine
 from bench.machine import this_machine
@@ -90,10 +89,10 @@ class Run:
             stock = self._stock_contenders(urls) if "chord" in self._parts else {}
             contenders = {**self._contenders(urls), **stock}
             processes = self._scale.worker_processes
-            workers = up.enter_context(running(contenders, redis, servers, self._folder, processes))
-            self._use(workers, servers)
+            workers = up.enter_context(running(contenders, redis, servers, self._folder, processes=processes))
+            self._use(workers)
 
-    def _use(self, workers: dict[str, Worker], servers: Fleet) -> None:
+    def _use(self, workers: dict[str, Worker]) -> None:
         ours = {name: worker for name, worker in workers.items() if not name.startswith("stock ")}
         waiting = {name: worker for name, worker in ours.items() if name != "ignored"}
         if "get" in self._parts:
@@ -102,7 +101,7 @@ class Run:
             stock = {name: worker for name, worker in workers.items() if name.startswith("stock ")}
             chord.measure({**waiting, **stock}, self._scale, self.report)
         if "worker" in self._parts:
-            worker.measure(self._engines, ours, self._scale, self.report, servers, self._folder)
+            worker.measure(self._engines, ours, self._scale, self.report)
 
     def _contenders(self, urls: dict[str, str]) -> dict[str, Contender]:
         found = {

@@ -28,8 +28,9 @@ _WEIGHTS = (93, 5, 1, 1)
 def records(count: int, now: datetime, *, seed: int = 1) -> Iterator[TaskRecord]:
     """`count` partial records that are whole lives, the same ones for the same arguments.
 
-    A tenth are in groups of ten, a tenth are children of another task; each has two metadata keys, arguments, a result
-    or an error, and its transitions. The times are evenly spread over `SPAN`, in no order.
+    A tenth are in groups of ten, a tenth are children of another task. Each has two metadata keys, arguments, a result
+    or an error, and its transitions. The ids are in no order; the times are evenly spread over `SPAN`, the oldest
+    first, as tasks come.
     """
     chance = random.Random(seed)
     parent: str | None = None
@@ -44,7 +45,7 @@ def records(count: int, now: datetime, *, seed: int = 1) -> Iterator[TaskRecord]
             "group_id": group if number % (10 * GROUP) < GROUP else None,
             "parent_id": parent if number % GROUP == 1 else None,
         }
-        yield _life(task_id, now - SPAN * chance.random(), chance, lineage)
+        yield _life(task_id, now - SPAN * (1 - number / count), chance, lineage)
 
 
 def _life(task_id: str, queued: datetime, chance: random.Random, lineage: dict[str, Any]) -> TaskRecord:

@@ -11,7 +11,7 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     rate_rounds: int = 7
     rate_seconds: float = 0.5
     worker_rounds: int = 5
-    worker_tasks: int = 4000
+    worker_tasks: int = 3000
     worker_processes: int = 4
     gets: int = 300
     chords: int = 7

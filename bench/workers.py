@@ -8,12 +8,11 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from celery import Celery
 
 from bench.apps import MARKS, make_app
 from rootcellar.celery.app import backend_of
@@ -24,6 +23,7 @@ SINGLE = "celery"
 #: The queue that is filled while nobody listens.
 FILLED = "filled"
 _PATIENCE = 120.0
+_GRACE = 15.0
 
 
 class Contender(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,8 +37,10 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
 class Worker:
     """One contender's worker, and its app on the client's side."""
 
-    def __init__(self, contender: Contender, broker: str, *, processes: int) -> None:
+    def __init__(self, contender: Contender, broker: str, *, processes: int, fleet: Fleet, folder: Path) -> None:
         self.contender = contender
+        self._keeper = fleet.keeper
+        self._folder = folder
         self.broker = broker
         self.processes = processes
         backend = contender.backend or broker
@@ -50,11 +52,10 @@ class Worker:
             "BENCH_IGNORE_RESULT": "1" if contender.ignore_result else "",
             "PYTHONPATH": str(Path(__file__).parent.parent),
         }
-        self.app: Celery = make_app(broker, backend, ignore_result=contender.ignore_result)
+        self.app = make_app(broker, backend, ignore_result=contender.ignore_result)
         self.noop: Any = self.app.tasks["bench.noop"]
 
-    def command(self) -> list[str]:
-        """The worker's command line."""
+    def _command(self) -> list[str]:
         quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING"]
         pool = ["--pool", "prefork", "--concurrency", str(self.processes)]
         program = [sys.executable, "-m", "celery", "-A", "bench.worker_app", "worker"]
@@ -67,14 +68,29 @@ class Worker:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the worker of {self.contender.title} did not come up")
 
-    def fill(self, fleet: Fleet, folder: Path, tasks: int, run: str) -> None:
+    def start(self) -> None:
+        """Start the worker; `wait_until_up` says when it is there."""
+        self._pid = self._spawn(self._command(), f"worker-{self.host}.log")
+
+    def _spawn(self, command: list[str], log: str) -> int:
+        return self._keeper.spawn(
+            command,
+            environment=self.environment,
+            folder=self._folder,
+            log=self._folder / log,
+            last_signal=signal.SIGTERM,
+        )
+
+    def fill(self, tasks: int, run: str) -> None:
         """Publish `tasks` no-op tasks from a process of its own, with marks before and behind."""
         words = [sys.executable, "-m", "bench.producer", str(tasks), run, str(self.processes)]
-        pid = fleet.keeper.spawn(words, environment=self.environment, folder=folder, log=folder / "producer.log")
-        deadline = time.monotonic() + _PATIENCE
-        while fleet.keeper.alive(pid):
+        self._await_end(self._spawn(words, "producer.log"), _PATIENCE)
+
+    def _await_end(self, pid: int, patience: float) -> None:
+        deadline = time.monotonic() + patience
+        while self._keeper.alive(pid):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"the producer for {self.contender.title} did not finish")
+                raise TimeoutError(f"a process of {self.contender.title} did not end")
             time.sleep(0.05)
 
     def drain(self, run: str) -> float:
@@ -93,45 +109,38 @@ class Worker:
         return marks[-1] - marks[0]
 
     def close(self) -> None:
-        """Close the client's side."""
+        """Close the client's side, and ask the worker to end."""
         backend = backend_of(self.app)
         if backend is not None:
             backend.result_consumer.stop()
             backend.writer.close()
             backend.store.close()
         self.app.close()
+        self._keeper.signal(self._pid, signal.SIGTERM)
+
+    def await_end(self) -> None:
+        """Return when the worker has ended, if need be by force."""
+        try:
+            self._await_end(self._pid, _GRACE)
+        except TimeoutError:
+            self._keeper.signal(self._pid, signal.SIGKILL, tree=True)
 
 
 @contextmanager
 def running(
-    contenders: Mapping[str, Contender], redis: Server, fleet: Fleet, folder: Path, processes: int
+    contenders: Mapping[str, Contender], redis: Server, fleet: Fleet, folder: Path, *, processes: int
 ) -> Iterator[dict[str, Worker]]:
     """The workers of all contenders, each with a broker database of its own, by the contender's name."""
-    workers: dict[str, Worker] = {}
-    pids: list[int] = []
-    try:
+    with ExitStack() as brokers, ExitStack() as ends:
+        workers: dict[str, Worker] = {}
         for name, contender in contenders.items():
-            worker = workers[name] = Worker(contender, redis.fresh_url(), processes=processes)
-            log = folder / f"worker-{name.replace(' ', '-')}.log"
-            place = {"environment": worker.environment, "folder": folder, "log": log}
-            pids.append(fleet.keeper.spawn(worker.command(), **place, last_signal=signal.SIGTERM))  # type: ignore[arg-type]
+            broker = brokers.enter_context(redis.fresh())
+            worker = workers[name] = Worker(contender, broker, processes=processes, fleet=fleet, folder=folder)
+            worker.start()
+            ends.callback(worker.await_end)
+        # All are told to end before any is waited for.
+        for worker in workers.values():
+            ends.callback(worker.close)
         for worker in workers.values():
             worker.wait_until_up()
         yield workers
-    finally:
-        for worker in workers.values():
-            worker.close()
-        for pid in pids:
-            fleet.keeper.signal(pid, signal.SIGTERM)
-        _await_end(fleet, pids)
-        for worker in workers.values():
-            redis.discard(worker.broker)
-
-
-def _await_end(fleet: Fleet, pids: list[int]) -> None:
-    deadline = time.monotonic() + 15
-    while any(fleet.keeper.alive(pid) for pid in pids) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    for pid in pids:
-        if fleet.keeper.alive(pid):
-            fleet.keeper.signal(pid, signal.SIGKILL, tree=True)

@@ -15,8 +15,8 @@ from bench.workers import Worker
 _SIZE = 100
 _HEAD = ("", "median ms", "to stock Redis")
 _HOW = """\
-From the call that publishes a chord of {size} no-op tasks to the return of its body's `get()`, {chords} times, taking turns;
-{few} times for stock Celery's database backends, which ask once a second whether the header is done."""
+From the call that publishes a chord of {size} no-op tasks to the return of its body's `get()`, {chords} times, taking
+turns; {few} times for stock Celery's database backends, which ask once a second whether the header is done."""
 
 
 def measure(workers: Mapping[str, Worker], scale: Scale, report: Report) -> None:

@@ -20,9 +20,9 @@ _HEAD = (
     "longest alone ms", "alone, a second",
 )  # fmt: skip
 _HOW = """\
-`backend.cleanup()`, what Celery's daily clean-up task calls, among {count:,} records of which half have expired, while
-another process does whole lifecycles as fast as it can. *Longest wait*: the longest that any of its tasks took, and, for
-comparison, without the clean-up for {alone:.0f} seconds before it."""
+`backend.cleanup()`, what Celery's daily clean-up task calls, among {count:,} records of which half have expired,
+while another process does whole lifecycles as fast as it can. *Longest wait*: the longest that any of its tasks took,
+and, for comparison, without the clean-up for {alone:.0f} seconds before it."""
 
 _PATIENCE = 60.0
 

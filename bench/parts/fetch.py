@@ -21,10 +21,10 @@ _FEW = 50
 _HEAD = ("", "ours, get_many ms", "ours, AsyncResult's ms", "bare driver ms", "to bare", "stock ms", "to stock")
 _HOW = """\
 Milliseconds for {count:,} whole records, SUCCESS and FAILURE, by id. *get_many* gives records with Python values;
-*AsyncResult's* is the same as the metas that `GroupResult` reads, exceptions made again. *Bare driver* is one `SELECT` of
-the same rows and columns, its JSON decoded by `json.loads` (psycopg does so by itself). Stock Celery has no way to ask for
-several; it is asked for {few} of its own, value and state alone, one after the other, as in a process that is no worker,
-and the time multiplied."""
+*AsyncResult's* is the same as the metas that `GroupResult` reads, exceptions made again. *Bare driver* is one
+`SELECT` of the same rows and columns, its JSON decoded by `json.loads` (psycopg does so by itself). Stock Celery has
+no way to ask for several; it is asked for {few} of its own, value and state alone, one after the other, as in a
+process that is no worker, and the time multiplied."""
 
 
 def measure(engine: Engine, url: str, scale: Scale, report: Report) -> None:

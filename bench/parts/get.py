@@ -16,9 +16,9 @@ from rootcellar.celery.app import backend_of
 
 _HEAD = ("", "median ms", "95 % within ms", "to stock Redis", "after the worker's end, ms")
 _HOW = """\
-One no-op task at a time: from the call of `delay()` to the return of `get()`, {gets} times, the contenders taking turns call
-by call. *After the worker's end* is the part of it that comes after `finished_at`, the moment at which the worker had run
-the task and set about storing its result: the durable write, and being told of it."""
+One no-op task at a time: from the call of `delay()` to the return of `get()`, {gets} times, the contenders taking
+turns call by call. *After the worker's end* is the part of it that comes after `finished_at`, the moment at which the
+worker had run the task and set about storing its result: the durable write, and being told of it."""
 _WARM_UP = 5
 
 

@@ -18,9 +18,9 @@ from rootcellar.store.base import Store
 
 _PAGE = 50
 _HOW = """\
-Median milliseconds of {rounds} calls, after two to warm up, from the text of the query to decoded records; a page is {page}
-records, the newest first. {count:,} records spread over 30 days, so the last hour holds one in 720, a day one in 30.
-`metadata.user` and `result.total` are declared as indexes."""
+Median milliseconds of {rounds} calls, after two to warm up, from the text of the query to decoded records; a page is
+{page} records, the newest first. {count:,} records spread over 30 days, so the last hour holds one in 720, a day one
+in 30. `metadata.user` and `result.total` are declared as indexes."""
 
 
 def measure(engine: Engine, url: str, scale: Scale, report: Report) -> None:
@@ -30,7 +30,7 @@ def measure(engine: Engine, url: str, scale: Scale, report: Report) -> None:
         take_turns(contenders, 2)
         series = take_turns(contenders, scale.query_rounds)
     how = _HOW.format(rounds=scale.query_rounds, page=_PAGE, count=scale.records)
-    table = report.table(Table("Typical queries", how, ("", *(f"`{text}`" for text in contenders))))
+    table = report.table(Table("Typical queries", how, ("", *(f"`{text}`" for text in contenders)), turned=True))
     medians = {text: series.median(text) * 1000 for text in contenders}
     report.add(table, (engine.title, *(f"{medians[text]:.1f}" for text in contenders)))
     slowest = max(medians, key=lambda text: medians[text])

@@ -26,11 +26,11 @@ _HEAD = (
     "to stock ",
 )
 _HOW = """\
-Per second. *Ours* is a task as a worker runs it: what happens before it, which writes STARTED behind, SUCCESS, and what
-happens after it; a task that ends within the flush interval is one durable write, so this is both our final state and our
-whole lifecycle. *Two writes*: the lifecycle of tasks that outlive the flush interval, fifty at a time. *Stock final* is the
-final state alone, *stock lifecycle* has `task_track_started` on. A process is a child forked as by the prefork pool, with
-the backend made before the fork; threads are those of a process that was not forked."""
+Per second. *Ours* is a task as a worker runs it: what happens before it, which writes STARTED behind, SUCCESS, and
+what happens after it; a task that ends within the flush interval is one durable write, so this is both our final
+state and our whole lifecycle. *Two writes*: the lifecycle of tasks that outlive the flush interval, fifty at a time.
+*Stock final* is the final state alone, *stock lifecycle* has `task_track_started` on. A process is a child forked as
+by the prefork pool, with the backend made before the fork; threads are those of a process that was not forked."""
 
 
 def measure(engine: Engine, url: str, scale: Scale, report: Report) -> None:

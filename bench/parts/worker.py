@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from bench.engines import Engine
 from bench.report import Report, Table
@@ -12,31 +11,29 @@ from bench.rounds import take_turns
 from bench.scale import Scale
 from bench.workers import Worker
 from rootcellar.celery.app import backend_of
-from tests.servers import Fleet
 
 _HEAD = ("", "tasks per second", "to stock Redis", "to ignore_result")
 _HOW = """\
-A worker of the prefork pool ({processes} processes) on a Redis broker. Another process publishes {tasks:,} no-op tasks to a
-queue that nobody listens to, QUEUED and all; then the worker is told to listen. From the beginning of the first task to the
-end of the last one. Ours keeps the whole record of each task, durably; stock Redis keeps name, state and value in memory;
-*ignore_result* keeps nothing. Afterwards the store is asked whether it has every one of the tasks, in SUCCESS."""
+A worker of the prefork pool ({processes} processes) on a Redis broker. Another process publishes {tasks:,} no-op
+tasks to a queue that nobody listens to, QUEUED and all; then the worker is told to listen. From the beginning of the
+first task to the end of the last one. Ours keeps the whole record of each task, durably; stock Redis keeps name,
+state and value in memory; *ignore_result* keeps nothing. Afterwards the store is asked whether it has every one of
+the tasks, in SUCCESS."""
 
 
-def measure(
-    engines: Mapping[str, Engine], workers: dict[str, Worker], scale: Scale, report: Report, fleet: Fleet, folder: Path
-) -> None:
+def measure(engines: Mapping[str, Engine], workers: Mapping[str, Worker], scale: Scale, report: Report) -> None:
     """One row for each contender."""
 
     def turn(worker: Worker) -> Callable[[], float]:
         def rate() -> float:
             run = uuid.uuid4().hex
-            worker.fill(fleet, folder, scale.worker_tasks, run)
+            worker.fill(scale.worker_tasks, run)
             return scale.worker_tasks / worker.drain(run)
 
         return rate
 
     for worker in workers.values():
-        worker.fill(fleet, folder, 100, "warm-up")
+        worker.fill(100, "warm-up")
         worker.drain("warm-up")
     series = take_turns({name: turn(worker) for name, worker in workers.items()}, scale.worker_rounds)
     how = _HOW.format(processes=scale.worker_processes, tasks=scale.worker_tasks)
