@@ -190,6 +190,15 @@ def test_members_of_a_group(shop: Shop) -> None:
     assert sorted(r.id for r in members) == sorted(r.id for r in result.results)
 
 
+def test_the_body_of_a_failed_chord_has_its_name(shop: Shop) -> None:
+    from celery import chord
+
+    result = chord([shop.task("fail")()], shop.task("total")()).delay()
+    record = finished(shop, result)
+    assert record.state == "FAILURE"
+    wait_until(lambda: shop.record(result).name == "tests.celery.shop.total")
+
+
 def test_an_ignored_task_has_a_record_without_the_value(shop: Shop) -> None:
     result = shop.task("silent")(7).apply_async(ignore_result=True)
     record = finished(shop, result)

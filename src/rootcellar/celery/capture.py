@@ -100,7 +100,8 @@ def on_before_publish(
     if envelope is None:
         envelope = _envelope(backend, publish)
         headers[HEADER] = envelope.header()
-    if backend.settings.capture_queued:
+    kept = backend.settings.capture_ignored or not headers.get("ignore_result")
+    if kept and backend.settings.capture_queued:
         backend.writer.submit(_queued(backend, publish, envelope).delta())
 
 

@@ -7,6 +7,7 @@ another part's redelivery can take over from a worker that died holding it.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
@@ -19,16 +20,18 @@ from celery.utils.functional import _regen
 from celery.utils.log import get_logger
 
 from rootcellar import codec
+from rootcellar.celery.runs import add_arguments
 from rootcellar.errors import StoreUnavailable
+from rootcellar.record import Change, Request
 from rootcellar.store.chord import ChordPart
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from celery import Celery
 
     from rootcellar.celery.writer import Writer
+    from rootcellar.settings import Settings
     from rootcellar.store.base import Store
 
 logger = get_logger(__name__)
@@ -68,6 +71,7 @@ class ChordMixin:
     """The chord methods of a backend."""
 
     app: Celery
+    settings: Settings
     if TYPE_CHECKING:
         save_group: Any
         chord_error_from_stack: Any
@@ -149,12 +153,22 @@ class ChordMixin:
             raise
         except ChordError as error:
             logger.exception("chord %r failed", group_id)
-            self.chord_error_from_stack(body, error)
+            self._fail_body(body, error)
         except Exception as error:
             logger.exception("chord %r failed", group_id)
-            self.chord_error_from_stack(body, ChordError(f"Join error: {error!r}"))
+            self._fail_body(body, ChordError(f"Join error: {error!r}"))
         # The body is on its way: an outage now must not make the part join again, so closing is spooled by itself.
         self.writer.perform("chord_close", msgspec.json.encode((group_id, token)))
+
+    def _fail_body(self, body: Any, error: ChordError) -> None:
+        """Let Celery fail the body; and say what task that is, for one that is never published."""
+        self.chord_error_from_stack(body, error)
+        if body.subtask_type is None and body.options.get("task_id"):
+            request = Request(name=body.task, from_worker=False)
+            if self.settings.capture_args:
+                add_arguments(request, body.args, body.kwargs)
+            change = Change(id=body.options["task_id"], at=datetime.now(UTC), request=request)
+            self.writer.submit(change.delta())
 
     def _publish_body(self, group_id: str, body: Any, values: list[Any]) -> None:
         publish = getattr(self.app.amqp, "_retry_publish", None)  # since Celery 5.7
@@ -165,7 +179,7 @@ class ChordMixin:
                 publish(body.delay, values)
         except Exception as error:
             logger.exception("the body of chord %r could not be sent", group_id)
-            self.chord_error_from_stack(body, ChordError(f"Callback error: {error!r}"))
+            self._fail_body(body, ChordError(f"Callback error: {error!r}"))
 
     def _header_values(self, group_id: str) -> list[Any]:
         header = GroupResult.restore(group_id, app=self.app)
