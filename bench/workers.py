@@ -50,7 +50,7 @@ class Worker:
             "BENCH_BROKER": broker,
             "BENCH_BACKEND": backend,
             "BENCH_IGNORE_RESULT": "1" if contender.ignore_result else "",
-            "PYTHONPATH": str(Path(__file__).parent.parent),
+            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")]),
         }
         self.app = make_app(broker, backend, ignore_result=contender.ignore_result)
         self.noop: Any = self.app.tasks["bench.noop"]
