@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rootcellar.testing import Gap, StoreConformance
+from rootcellar.testing import StoreConformance
 
 
 @pytest.fixture(scope="module")
@@ -14,11 +14,3 @@ def store_url(mariadb_module_url: str) -> str:
 
 class TestMariaDB(StoreConformance):
     """The MySQL store on MariaDB."""
-
-    gaps = (
-        Gap.never(
-            "test_a_deep_path",
-            raises=AssertionError,
-            reason="MariaDB's JSON functions read 31 levels; the codec makes no document of more than 24",
-        ),
-    )
