@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rootcellar.codec.plain import NATIVE_DEPTH
 from rootcellar.query import (
     MAX_DEPTH,
     MAX_LIMIT,
@@ -163,6 +164,9 @@ class Queries(StoreTests):
                 (F.queue.contains("ELE"), ""),
                 (F.queue.contains(""), "abc"),
                 (F.queue.matches("?elery"), "ab"),
+                (F.queue.matches("c*"), "a"),
+                (F.queue.matches("*LERY"), ""),
+                (F.queue.matches("*"), "abc"),
                 (~(F.queue > ""), "cd"),
                 (F.name == "a_b", "a"),
                 (F.name.contains("_"), "a"),
@@ -268,9 +272,11 @@ class Queries(StoreTests):
                 assert ids(store.find_documents(store.query(condition))) == expected, (condition.node, text)
 
     def test_a_deep_path(self, store: Store) -> None:
-        store.apply([succeeded("a", nested(MAX_DEPTH, 1)), succeeded("b", nested(MAX_DEPTH, 2))])
-        path = tuple(0 if level % 2 else "in" for level in reversed(range(MAX_DEPTH)))
+        """As deep as the codec nests documents, and as long as a path may be."""
+        store.apply([succeeded("a", nested(NATIVE_DEPTH, 1)), succeeded("b", nested(NATIVE_DEPTH, 2))])
+        path = tuple(0 if level % 2 else "in" for level in reversed(range(NATIVE_DEPTH)))
         assert ids(store.find_documents(Query(where=Condition("result", Op.EQ, 2, path)))) == {"b"}
+        assert store.count(Condition("result", Op.EXISTS, None, path * (MAX_DEPTH // NATIVE_DEPTH))) == 0
 
     def test_the_largest_queries_that_are_allowed(self, store: Store) -> None:
         """As deep, as wide, and with as many values as the check lets through."""

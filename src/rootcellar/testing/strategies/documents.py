@@ -29,11 +29,9 @@ HARD_NUMBERS: Final = (
     123456789.12345679,
 )  # fmt: skip
 
-#: No NUL and no lone surrogate: the codec writes those in another way.
-PLAIN_CHARACTERS: Final = st.characters(codec="utf-8", exclude_characters="\0")
-
-
-_TEXT: Final = st.text(PLAIN_CHARACTERS, max_size=8)
+#: Characters by the bytes that UTF-8 takes for them: no NUL and no lone surrogate, which the codec escapes.
+_CHARACTERS: Final = ((0x01, 0x7F), (0x80, 0x7FF), (0x800, 0xD7FF), (0xE000, 0xFFFF), (0x10000, 0x10FFFF))
+_LENGTHS: Final = (0, 1, 1, 2, 2, 3, 5, 8)
 _INTEGER: Final = st.integers(-(2**63), 2**63 - 1)
 _DOUBLE: Final = st.floats(allow_nan=False, allow_infinity=False)
 _MOST: Final = 4
@@ -65,18 +63,21 @@ def documents(draw: st.DrawFn, *, size: int = 8) -> Any:
 
 def draw_text(draw: st.DrawFn) -> str:
     """One of `texts`."""
-    if below(draw, 4):
-        return pick(draw, HARD_TEXTS)
-    text: str = draw(_TEXT)
-    return text
+    return pick(draw, HARD_TEXTS) if below(draw, 4) else _any_text(draw)
 
 
 def draw_key(draw: st.DrawFn) -> str:
     """One of `keys`."""
-    if below(draw, 8):
-        return pick(draw, HARD_KEYS)
-    key: str = draw(_TEXT)
-    return key
+    return pick(draw, HARD_KEYS) if below(draw, 8) else _any_text(draw)
+
+
+def _any_text(draw: st.DrawFn) -> str:
+    return "".join(_any_character(draw) for _ in range(pick(draw, _LENGTHS)))
+
+
+def _any_character(draw: st.DrawFn) -> str:
+    first, last = pick(draw, _CHARACTERS)
+    return chr(first + below(draw, last - first + 1))
 
 
 def draw_number(draw: st.DrawFn) -> float:
