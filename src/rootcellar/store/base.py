@@ -246,8 +246,8 @@ class Store(ABC):
         self._call(self._chord_resize, group_id, size, expires_at)
 
     def chord_extend(self, group_id: str, count: int = 1, *, expires_at: datetime | None = None) -> None:
-        """Expect `count` parts more."""
-        self._call(self._chord_extend, group_id, count, expires_at)
+        """Expect `count` parts more. The one write that is not idempotent: it is tried once."""
+        self._call_once(self._chord_extend, group_id, count, expires_at)
 
     def chord_join(self, part: ChordPart, *, token: str, lease: float) -> ChordState:
         """Add one part and, when it is the last one missing, claim the body for `token` for `lease` seconds.
@@ -375,12 +375,15 @@ class Store(ABC):
 
     def _call(self, hook: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            if self._setup_due:
-                self._ensure_setup()
-            return self._attempt(hook, *args, **kwargs)
+            return self._call_once(hook, *args, **kwargs)
         except StoreUnavailable:
             # A pooled connection may have died since its last use: once more, on a fresh one.
-            return self._attempt(hook, *args, **kwargs)
+            return self._call_once(hook, *args, **kwargs)
+
+    def _call_once(self, hook: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        if self._setup_due:
+            self._ensure_setup()
+        return self._attempt(hook, *args, **kwargs)
 
     def _ensure_setup(self) -> None:
         with self._setup_lock:
