@@ -47,6 +47,7 @@ _CHUNK: Final = 500
 _ATTEMPTS: Final = 200
 #: Engines on which our texts sort by code point: see `tables`.
 _BY_CODE_POINT: Final = frozenset({"sqlite", "postgresql", "mysql", "mariadb", "oracle"})
+_GAPS: Final = frozenset({"mysql", "mariadb"})
 _CLOCKS: Final = {
     "sqlite": "SELECT strftime('%Y-%m-%dT%H:%M:%f')",
     "postgresql": "SELECT now() AT TIME ZONE 'UTC'",
@@ -189,16 +190,16 @@ class SQLAlchemyStore(Store):
     # -- records -------------------------------------------------------------------------------------------------------
 
     def _apply(self, deltas: list[TaskRecord]) -> None:
-        for start in range(0, len(deltas), _CHUNK):
-            self._in_transaction(partial(self._merge, deltas=deltas[start : start + _CHUNK]))
+        # In one order in every process, so that two batches wait for each other, and neither for both.
+        ordered = sorted(deltas, key=lambda delta: delta.id)
+        for start in range(0, len(ordered), _CHUNK):
+            self._in_transaction(partial(self._merge, deltas=ordered[start : start + _CHUNK]))
 
     def _merge(self, connection: Connection, *, deltas: list[TaskRecord]) -> None:
-        """Read, join, and write under the condition that nobody else has written."""
+        """Read, lock where the engine can, join, and write under the condition that nobody else has written."""
         task = self._tables.task
-        rows = connection.execute(
-            select(*self._columns(), task.c.revision).where(task.c.id.in_([d.id for d in deltas]))
-        )
-        stored = {row[0]: row for row in rows}
+        known = select(*self._columns(), task.c.revision).where(task.c.id.in_([delta.id for delta in deltas]))
+        stored = {row[0]: row for row in connection.execute(known.order_by(task.c.id).with_for_update())}
         new = [delta for delta in deltas if delta.id not in stored]
         if new:
             connection.execute(insert(task), [self._values(delta, 1) for delta in new])
@@ -384,13 +385,15 @@ def _engine(url: StoreURL) -> Engine:
         address = sqlalchemy.make_url(url.text.removeprefix(_PREFIX)).difference_update_query(_OURS)
         if address.get_backend_name() == "sqlite" and address.database in {None, "", ":memory:"}:
             raise InvalidInput("a database in memory takes no detour; give sqlite://")
-        return sqlalchemy.create_engine(address, pool_pre_ping=True, hide_parameters=True)
+        engine = sqlalchemy.create_engine(address, pool_pre_ping=True, hide_parameters=True)
     except ImportError as error:
         raise MissingDriver(f"{url.scheme} (SQLAlchemy)", str(error.name), "sqlalchemy") from error
     except exc.ArgumentError as error:
         raise StoreURLError(
             f"SQLAlchemy cannot use a URL of the scheme {url.scheme!r}: {type(error).__name__}"
         ) from error
+    # What is compared and set need not be read twice, and InnoDB then locks no gaps, over which inserts would deadlock.
+    return engine.execution_options(isolation_level="READ COMMITTED") if engine.dialect.name in _GAPS else engine
 
 
 def _document(value: str | None, owner: str) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, Table, Unicode, UnicodeText
+from sqlalchemy.dialects import mysql
 
 from rootcellar.stores._sql.columns import INDEXES, TABLES, Logical
 from rootcellar.stores._sql.columns import Column as Layout
@@ -24,7 +25,7 @@ _SHORT: Final = 255
 _COLLATIONS: Final = {
     "mssql": "Latin1_General_100_BIN2",
     "mysql": "utf8mb4_bin",
-    "mariadb": "utf8mb4_bin",
+    "mariadb": "utf8mb4_nopad_bin",
     "postgresql": "C",
 }
 _KEYS: Final = {
@@ -66,7 +67,8 @@ def _type(column: Layout) -> TypeEngine[Any]:
     if column.logical is Logical.DOUBLE:
         return Float(53)
     if column.logical is Logical.JSON:
-        return UnicodeText()
+        long = mysql.LONGTEXT(charset="utf8mb4")
+        return UnicodeText().with_variant(long, "mysql").with_variant(long, "mariadb")
     text: TypeEngine[Any] = Unicode(_SHORT)
     for dialect, collation in _COLLATIONS.items():
         text = text.with_variant(Unicode(_SHORT, collation=collation), dialect)
