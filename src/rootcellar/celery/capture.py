@@ -51,13 +51,14 @@ def _never_raises(handler: Callable[P, None]) -> Callable[P, None]:
     return guarded
 
 
-def _publishing_backend(task_id: str) -> RootcellarBackend | None:
+def _publishing_backend(headers: Mapping[str, Any]) -> RootcellarBackend | None:
+    """The backend of the app that publishes, if it is ours: a task whose result is ignored is not announced."""
     from rootcellar.celery.app import backend_of
 
-    if getattr(_publishing, "task_id", None) == task_id:
+    if getattr(_publishing, "task_id", None) == headers["id"]:
         backend: RootcellarBackend = _publishing.backend
         return backend
-    return backend_of(current_app)
+    return backend_of(current_app) if headers.get("ignore_result") else None
 
 
 class _Publish(msgspec.Struct, frozen=True):
@@ -92,7 +93,7 @@ def on_before_publish(
     """
     if headers is None or not isinstance(body, tuple) or not headers.get("id"):
         return  # protocol 1 has no headers that reach the worker's request
-    backend = _publishing_backend(headers["id"])
+    backend = _publishing_backend(headers)
     if backend is None:
         return
     publish = _Publish(sender or "", headers, body[0], body[1], details, datetime.now(UTC))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from celery import Celery
 from celery.app.task import Context
 
 from rootcellar.celery.backend import RootcellarBackend
+from rootcellar.errors import InvalidInput
 from rootcellar.record import TaskRecord
 
 MakeApp = Callable[..., Celery]
@@ -23,18 +26,22 @@ def make_app() -> Iterator[MakeApp]:
     def make(backend: str = "rootcellar+memory://", **config: Any) -> Celery:
         app = Celery("shop", broker="memory://", backend=backend, set_as_current=False)
         app.conf.update({"rootcellar_flush_interval": 60.0, "rootcellar_retry_for": 0.0, "rootcellar_spool": False})
-        app.conf.update(config)
+        app.conf.update({"task_default_queue": uuid4().hex, **config})  # the broker is one for the whole process
         made.append(app)
         return app
 
     yield make
     for app in made:
-        backend = app.backend
-        if isinstance(backend, RootcellarBackend):
-            backend.result_consumer.stop()
-            backend.writer.close()
-            backend.store.close()
+        with suppress(InvalidInput):  # where the configuration is what is wrong
+            _close(app.backend)
         app.close()
+
+
+def _close(backend: Any) -> None:
+    if isinstance(backend, RootcellarBackend) and "store" in backend.__dict__:
+        backend.result_consumer.stop()
+        backend.writer.close()
+        backend.store.close()
 
 
 @pytest.fixture
