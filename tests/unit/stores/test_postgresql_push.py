@@ -38,6 +38,8 @@ def is_listening(watcher: Listener) -> bool:
 def listener(store: PostgreSQLStore) -> Listener:
     watcher = store.watcher()
     assert isinstance(watcher, Listener)
+    if watcher.listening:
+        assert watcher.wait(3600) is None  # the second look
     return watcher
 
 
@@ -147,6 +149,37 @@ def test_the_child_of_a_fork_announces(store: PostgreSQLStore) -> None:
     watcher.close()
 
 
+def test_what_is_announced_to_nobody_is_not_announced(store: PostgreSQLStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer learns from its own write whether somebody listens, as soon as somebody does and when nobody does."""
+    announced: list[str] = []
+    monkeypatch.setattr(store._announcer, "announce", announced.extend)
+    store.apply([success("a")])
+    first, second = listener(store), listener(store)
+    store.apply([success("b"), Change(id="not-finished", at=NOON, state="STARTED"), success("c")])
+    first.close()
+    store.apply([success("d")])
+    second.close()
+    _until_nobody_listens(store)
+    store.apply([success("e")])
+    assert announced == ["b", "c", "d"]
+
+
+def _until_nobody_listens(store: PostgreSQLStore) -> None:
+    """The server notices that a connection was closed a moment later."""
+    with psycopg.connect(store.url, autocommit=True) as other:
+        while other.execute("SELECT FROM pg_locks WHERE locktype = 'advisory'").fetchall():
+            pass
+
+
+def test_a_listener_looks_a_second_time_soon_after_it_began(store: PostgreSQLStore) -> None:
+    """For a writer that saw nobody listen and has not committed yet."""
+    watcher = store.watcher()
+    watcher.watch(["a"])
+    assert watcher.wait(3600) is None
+    assert watcher.wait(0.01) == frozenset()
+    watcher.close()
+
+
 # -- losing and finding the server -------------------------------------------------------------------------------------
 
 
@@ -160,6 +193,7 @@ def test_a_lost_connection_is_made_anew(store: PostgreSQLStore) -> None:
     assert watcher.wait(3600) is None
     while not is_listening(watcher):
         assert watcher.wait(3600) is None
+    assert watcher.wait(3600) is None
     store.apply([success("a")])
     assert heard(watcher, 1) == {"a"}
     watcher.close()

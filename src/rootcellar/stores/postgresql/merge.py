@@ -34,8 +34,12 @@ TYPES: Final[dict[Logical, str]] = {
 EMPTY: Final = {"metadata": "{}", "metadata_order": "{}", "history": "[]"}
 
 
-def merge_sql(task: str, *, plainly: bool = False) -> str:
-    """The merge statement on the table `task`, or its plain form; ``$1`` is a JSON array of records, ids distinct."""
+def merge_sql(task: str, presence: str, *, plainly: bool = False) -> str:
+    """The merge statement on the table `task`, or its plain form.
+
+    ``$1`` is a JSON array of records whose ids are distinct. It returns a row for each record that changed; in that of
+    the record with the id ``$2`` it says whether the condition `presence` is true, null in the others.
+    """
     fields = ", ".join(f"{column.name} {TYPES[column.logical]}" for column in COLUMNS)
     values = ", ".join(f"NULLIF({name}, '{EMPTY[name]}')" if name in EMPTY else name for name in COLUMN_NAMES)
     joined = dict(plain_assignments(_stored, _incoming))
@@ -46,7 +50,8 @@ def merge_sql(task: str, *, plainly: bool = False) -> str:
         f"INSERT INTO {task} AS t ({', '.join(COLUMN_NAMES)})\n"
         f"SELECT {values}\nFROM json_to_recordset($1::json) AS d({fields})\n"
         f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = {value}' for name, value in joined.items())}\n"
-        f"WHERE {_PLAINLY_JOINED if plainly else _CHANGES}"
+        f"WHERE {_PLAINLY_JOINED if plainly else _CHANGES}\n"
+        f"RETURNING CASE WHEN t.id = $2 THEN {presence} END"
     )
 
 

@@ -2,7 +2,8 @@
 
 NOTIFY takes a lock of the whole server when its transaction commits, so it is never part of the transaction that
 writes. It follows in one of its own, sent on the connection that wrote, without waiting for the answer. Several within
-a few milliseconds become one. Whatever is lost on the way costs a waiter time, never a result.
+a few milliseconds become one, and while nobody listens there is none: listeners share an advisory lock, and the
+statement that writes finds out whether anybody has it. Whatever is lost on the way costs a waiter time, never a result.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from rootcellar.background import start_thread
 from rootcellar.errors import StoreError
 from rootcellar.store.watch import Watcher
 from rootcellar.stores._sql.names import Names
+from rootcellar.stores.postgresql.dialect import identifier
 from rootcellar.stores.postgresql.pool import Pool
 from rootcellar.stores.postgresql.session import Prepared, Session
 
@@ -38,6 +40,8 @@ _PAYLOAD_BYTES: Final = 7900
 #: In place of ids: too many, or too long ones, to name.
 _EVERYTHING: Final = b"*"
 _MOST_PAYLOADS: Final = 10
+#: First half of the key of the listeners' lock.
+_PRESENCE: Final = 0x726F6F75
 #: Seconds after which an idle announcing thread ends.
 _LINGER: Final = 10.0
 
@@ -48,6 +52,17 @@ _decode = msgspec.json.Decoder(list[str]).decode
 def channel_name(names: Names) -> str:
     """The channel of a store's table; whoever shares it by chance only reads once more than needed."""
     return f"{names.table}_{crc32(names.task.encode()):08x}"
+
+
+def presence_key(names: Names) -> str:
+    """The advisory lock that the listeners of a store share, as the arguments of PostgreSQL's functions."""
+    return f"{_PRESENCE}, {crc32(names.task.encode()) & 0x7FFFFFFF}"
+
+
+def presence(names: Names) -> str:
+    """The SQL that is true while somebody listens. It tries for the listeners' lock, and gives it back at once."""
+    key = presence_key(names)
+    return f"CASE WHEN pg_try_advisory_lock({key}) THEN NOT pg_advisory_unlock({key}) ELSE TRUE END"
 
 
 def payloads(ids: Sequence[str]) -> list[bytes]:
@@ -166,11 +181,16 @@ class Listener(Watcher):
     #: Seconds until a lost connection is tried again: the first time and at most.
     first_pause = 0.5
     last_pause = 15.0
+    #: Seconds after which a writer that saw nobody listen, just before this one did, has committed.
+    second_look = 0.05
 
-    def __init__(self, connect: Callable[[], Session], channel: str) -> None:
+    def __init__(self, connect: Callable[[], Session], names: Names) -> None:
         super().__init__()
         self._connect = connect
-        self._channel = channel
+        self._begin = (
+            f"SELECT pg_advisory_lock_shared({presence_key(names)})",
+            f"LISTEN {identifier(channel_name(names))}",
+        )
         self._lock = threading.Lock()
         self._watched: set[str] = set()
         self._bell, self._ear = socket.socketpair()
@@ -181,6 +201,7 @@ class Listener(Watcher):
         self._selector.register(self._ear, selectors.EVENT_READ)
         self._pause = self.first_pause
         self._retry_at = 0.0
+        self._look_again_at = float("inf")
         self._closed = False
         self._try_listening()
 
@@ -243,12 +264,14 @@ class Listener(Watcher):
             self._retry_at = float("inf")
             return
         try:
-            session.query(f'LISTEN "{self._channel.replace(chr(34), chr(34) * 2)}"')
+            for sql in self._begin:
+                session.query(sql)
         except psycopg.Error as error:
             session.close()
             self._put_off(error)
             return
         self._session, self._pause = session, self.first_pause
+        self._look_again_at = time.monotonic() + self.second_look
         self._selector.register(session.descriptor, selectors.EVENT_READ)
 
     def _put_off(self, error: Exception) -> None:
@@ -267,10 +290,15 @@ class Listener(Watcher):
         deadline = time.monotonic() + timeout
         while not self._woken.is_set():
             changed = self._concerned(session.announcements())
-            left = deadline - time.monotonic()
-            if changed is None or changed or left <= 0:
+            if changed is None or changed:
                 return changed
-            self._selector.select(left)
+            now = time.monotonic()
+            if now >= self._look_again_at:
+                self._look_again_at = float("inf")
+                return None
+            if now >= deadline:
+                return changed
+            self._selector.select(min(deadline, self._look_again_at) - now)
         self._quiet()
         return self._concerned(session.announcements())
 

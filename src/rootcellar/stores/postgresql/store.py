@@ -30,7 +30,7 @@ from rootcellar.stores.postgresql.documents import jsonb_text
 from rootcellar.stores.postgresql.faults import translated
 from rootcellar.stores.postgresql.merge import merge_sql, record_json
 from rootcellar.stores.postgresql.pool import Pool
-from rootcellar.stores.postgresql.push import Announcer, Listener, channel_name
+from rootcellar.stores.postgresql.push import Announcer, Listener, channel_name, presence
 from rootcellar.stores.postgresql.schema import Schema, path_indexes
 from rootcellar.stores.postgresql.session import Prepared, Session, parameter, read_rows, text_array
 
@@ -84,16 +84,15 @@ class PostgreSQLStore(SQLStore):
         declared = PostgreSQLDialect((path.field, path.path) for path in self.paths)
         self._statements = Statements(declared, self.names.task)
         self._address = read_address(url)
-        self._channel = channel_name(self.names)
         self._prepared = {name: Prepared(sql) for name, sql in self._queries.items()}
         self._prepared["fetch"] = Prepared(record_json(self._queries["fetch"]))
-        self._prepared["merge_plainly"] = Prepared(merge_sql(self.names.task, plainly=True))
-        self._prepared["merge"] = Prepared(merge_sql(self.names.task))
+        self._prepared["merge_plainly"] = Prepared(merge_sql(self.names.task, presence(self.names), plainly=True))
+        self._prepared["merge"] = Prepared(merge_sql(self.names.task, presence(self.names)))
         self._begin()
 
     def _begin(self) -> None:
         self._pool = Pool(self._connect, self._address.pool_size)
-        self._announcer = Announcer(self._pool, self._prepared["notify"], self._channel)
+        self._announcer = Announcer(self._pool, self._prepared["notify"], channel_name(self.names))
 
     def _connect(self) -> Session:
         session = Session(self._address)
@@ -193,8 +192,17 @@ class PostgreSQLStore(SQLStore):
             return
         if len(payload) > _MESSAGE_BYTES:
             raise ValueTooLarge(f"task {deltas[0].id!r} has {len(payload):,} bytes; PostgreSQL takes at most 1 GB")
-        if self._changed("merge_plainly", payload) < len(deltas):
-            self._execute("merge", payload)
+        finished = [delta.id for delta in deltas if delta.ready]
+        if self._merge(payload, len(deltas), finished[-1] if finished else "") and finished:
+            self._announcer.announce(finished)
+
+    def _merge(self, payload: bytes, count: int, last: str) -> bool:
+        """Whether somebody listens, as of the merge of the task `last`."""
+        result = self._execute("merge_plainly", payload, last)
+        heard = _is_heard(result)
+        if result.ntuples < count:
+            heard = _is_heard(self._execute("merge", payload, last)) or heard
+        return heard
 
     def _fetch(self, ids: list[str]) -> list[TaskRecord]:
         statement, parameters = self._prepared["fetch"], [text_array(ids)]
@@ -254,11 +262,8 @@ class PostgreSQLStore(SQLStore):
 
     # -- waiting, closing ----------------------------------------------------------------------------------------------
 
-    def _announce(self, ids: list[str]) -> None:
-        self._announcer.announce(ids)
-
     def _watcher(self) -> Watcher:
-        return Listener(self._connect, self._channel)
+        return Listener(self._connect, self.names)
 
     def _close(self) -> None:
         self._announcer.close()
@@ -270,6 +275,11 @@ class PostgreSQLStore(SQLStore):
 
     def _translate(self, error: Exception) -> RootcellarError | None:
         return translated(error, self._address.secrets) if isinstance(error, psycopg.Error) else None
+
+
+def _is_heard(result: PGresult) -> bool:
+    """What a merge says of the listeners; where it says nothing, because nothing changed, there is nothing to hear."""
+    return any(result.get_value(row, 0) == b"t" for row in range(result.ntuples))
 
 
 def _nullable(document: Any) -> bytes | None:
