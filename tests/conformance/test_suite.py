@@ -18,12 +18,22 @@ PAGE = blocks((ROOT / "docs" / "adding-a-store.md").read_text(encoding="utf-8"))
 EXAMPLES: list[Block] = [block for block in PAGE if block.language == "python"]
 
 
+#: What is slow on a busy machine is not wrong.
+PATIENCE = """
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
+"""
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """The files of the page in a directory of their own, as in somebody else's project."""
     for block in EXAMPLES:
         if block.title:
             (tmp_path / block.title).write_text(block.text, encoding="utf-8")
+    (tmp_path / "conftest.py").write_text(PATIENCE, encoding="utf-8")
     return tmp_path
 
 

@@ -83,7 +83,7 @@ class Aggregates(StoreTests):
         with pytest.raises(QueryError, match="bucket"):
             store.stats(bucket=0)
 
-    @budget(20)
+    @budget(30)
     @given(data=st.data())
     def test_any_aggregate(self, connections: Connections, data: st.DataObject) -> None:
         """Random aggregates over random records equal `rootcellar.query.aggregate`."""

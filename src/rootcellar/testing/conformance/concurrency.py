@@ -122,4 +122,4 @@ class Concurrency(StoreTests):
         from rootcellar.testing.machine import StoreMachine
 
         machine: Any = partial(StoreMachine, connections)
-        run_state_machine_as_test(machine, settings=budget(25, steps=20))
+        run_state_machine_as_test(machine, settings=budget(30, steps=20))

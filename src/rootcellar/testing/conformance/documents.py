@@ -131,7 +131,7 @@ class Documents(StoreTests):
         assert record is not None
         assert record.result == value
 
-    @budget(25)
+    @budget(40)
     @given(values=st.lists(documents(size=20), min_size=1, max_size=5))
     def test_any_document(self, connections: Connections, values: list[Any]) -> None:
         store = connections[0]

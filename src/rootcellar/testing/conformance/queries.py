@@ -242,6 +242,15 @@ class Queries(StoreTests):
         assert ids(store.find(state="QUEUED", name="shop.report")) == {"a"}
         assert store.count(F.id != "a", state="QUEUED") == 1
 
+    def test_questions_in_words(self, store: Store) -> None:
+        """The text language asks the same."""
+        store.apply(
+            [queued("a", priority=1), annotated("a", user=42), failed("b"), annotated("b", user=42), failed("c")]
+        )
+        assert ids(store.find("state:FAILURE metadata.user:42")) == {"b"}
+        assert [record.id for record in store.find("-state:QUEUED", order="-id")] == ["c", "b"]
+        assert store.count("error.type:OS*") == 2
+
     def test_every_key_is_a_path(self, store: Store) -> None:
         """Whatever the key looks like, it means itself."""
         keys = list(HARD_KEYS)
@@ -289,7 +298,7 @@ class Queries(StoreTests):
         assert store.count(F.id.is_in([*map(str, range(2000)), "a"])) == 1
         assert len(store.find_documents(Query(limit=MAX_LIMIT))) == 2
 
-    @budget(25)
+    @budget(40)
     @given(data=st.data())
     def test_any_query(self, connections: Connections, data: st.DataObject) -> None:
         """Random queries over random records: the same records, the same order, the same pages, the same count."""

@@ -158,7 +158,7 @@ class Writing(StoreTests):
         store.apply([queued("a")])
         assert_same_records(store.fetch(["a"]), [record_of(queued("a"))])
 
-    @budget(30)
+    @budget(50)
     @given(data=st.data())
     def test_any_order_and_any_repetition_make_the_same_record(
         self, connections: Connections, data: st.DataObject
@@ -171,7 +171,7 @@ class Writing(StoreTests):
         model = records_of(*changes)
         assert_same_records(connections[0].fetch(model), list(model.values()))
 
-    @budget(10)
+    @budget(20)
     @given(data=st.data())
     def test_of_several_successes_the_first_delivered_stays(
         self, connections: Connections, data: st.DataObject
