@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from rootcellar import F
 from rootcellar.errors import AccessDenied, InvalidInput, RootcellarError, SchemaError, StoreUnavailable, StoreURLError
 from rootcellar.query import Expression
 from rootcellar.record import Change, Request, TaskRecord
+from rootcellar.stores._sql.statements import PageClauses
 from rootcellar.stores.sqlite import SQLiteStore, connections
 from rootcellar.stores.sqlite.joins import join_values
 from rootcellar.stores.sqlite.slices import sliced
@@ -29,6 +31,11 @@ def opened(path: Path | str, **options: str) -> SQLiteStore:
 
 def success(task_id: str, **metadata: object) -> Change:
     return Change(id=task_id, at=NOON, state="SUCCESS", result={"total": 7}, metadata=metadata or None)
+
+
+def named(number: int, name: str) -> Change:
+    at = NOON + timedelta(seconds=number)
+    return Change(id=f"{number:04d}", at=at, state="SUCCESS", request=Request(name=name))
 
 
 @pytest.fixture
@@ -305,6 +312,32 @@ def test_an_index_serves_the_common_questions(path: Path, query: Expression | No
     details = " ".join(row[3] for row in plan)
     assert f"INDEX rootcellar_task_{index}" in details
     assert "SCAN" not in details
+
+
+# -- pages -------------------------------------------------------------------------------------------------------------
+
+
+def test_much_is_walked_by_time_and_little_is_sorted(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def noted(connection: sqlite3.Connection, chosen: str, page: PageClauses) -> list[Sequence[Any]]:
+        walked.append("INDEXED BY" in chosen)
+        return read(connection, chosen, page)
+
+    walked: list[bool] = []
+    read = store._pages._read
+    monkeypatch.setattr(store._pages, "_read", noted)
+    store.apply([named(number, "shop.a" if number % 10 else "mail.a") for number in range(1000)])
+    assert store.find(F.name.matches("shop.*"), limit=3)[0].id == "0999"
+    assert [record.id for record in store.find(F.name.matches("mail.*"), limit=100)][:2] == ["0990", "0980"]
+    assert walked[0] is True
+    assert walked[1] is False
+
+
+def test_pages_do_without_an_index_that_was_dropped(store: SQLiteStore, path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("DROP INDEX rootcellar_task_updated")
+    connection.close()
+    store.apply([named(number, "shop.a") for number in range(100)])
+    assert [record.id for record in store.find(F.name.matches("shop.*"), limit=2)] == ["0099", "0098"]
 
 
 # -- merging -----------------------------------------------------------------------------------------------------------

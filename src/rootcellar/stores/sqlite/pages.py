@@ -31,8 +31,11 @@ class Pages:
         """The rows of a page, in order."""
         chosen = self._chosen(page, limit)
         if self._is_sorted(connection, chosen, page) and self._is_much(connection, page, limit):
-            chosen = self._chosen(page, limit, f"INDEXED BY {self._by_time}")
-        # Rows are chosen by their numbers and read afterwards: a sorter would copy the documents of all.
+            return self._read(connection, self._chosen(page, limit, f"INDEXED BY {self._by_time}"), page)
+        return self._read(connection, chosen, page)
+
+    def _read(self, connection: sqlite3.Connection, chosen: str, page: PageClauses) -> list[Sequence[Any]]:
+        """Rows are chosen by their numbers and read afterwards: a sorter would copy the documents of all."""
         sql = f"SELECT {SELECTED} FROM {self._task} WHERE rowid IN ({chosen}) ORDER BY {page.order}"  # noqa: S608
         return connection.execute(sql, page.parameters).fetchall()
 
@@ -46,11 +49,20 @@ class Pages:
         known = self._sorted.get(chosen)
         if known is None:
             plan = connection.execute(f"EXPLAIN QUERY PLAN {chosen}", page.parameters).fetchall()
-            known = any(detail == _SORTS for *_, detail in plan)
+            known = any(detail == _SORTS for *_, detail in plan) and self._has_index(connection)
             if len(self._sorted) >= _PLANS_KEPT:
                 self._sorted.clear()
             self._sorted[chosen] = known
         return known
+
+    def _has_index(self, connection: sqlite3.Connection) -> bool:
+        """Whether there is the index to walk: somebody may have dropped it."""
+        sql = f"EXPLAIN SELECT 1 FROM {self._task} INDEXED BY {self._by_time} ORDER BY updated_at"  # noqa: S608
+        try:
+            connection.execute(sql).close()
+        except sqlite3.OperationalError:
+            return False
+        return True
 
     def _is_much(self, connection: sqlite3.Connection, page: PageClauses, limit: int) -> bool:
         """Whether there are so many that walking costs less.

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-#: Seconds that one slice should take; in between, others write for as long.
+#: Seconds that one slice should take, and that others have at least in between.
 SLICE: Final = 0.02
+REST: Final = 0.005
 _FIRST: Final = 50
 
 
@@ -27,5 +28,5 @@ def sliced(remove: Callable[[int], int], limit: int) -> int:
         if count < size:
             break
         size = max(1, int(size * min(2.0, SLICE / max(took, 1e-6))))
-        time.sleep(min(took, SLICE))
+        time.sleep(max(REST, min(took, SLICE) / 2))
     return removed

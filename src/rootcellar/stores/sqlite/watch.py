@@ -53,7 +53,7 @@ class SQLiteWatcher(MemoryWatcher):
     """
 
     first_interval = 0.001
-    last_interval = 0.015
+    last_interval = 0.008
     growth = 1.01
 
     def __init__(self, forget: Callable[[MemoryWatcher], None], connect: Callable[[], sqlite3.Connection]) -> None:
