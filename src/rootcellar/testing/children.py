@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from rootcellar.record import Change
@@ -19,14 +19,20 @@ Options = Mapping[str, Any]
 #: Processes without the test's threads and connections, that start quickly where the system can do that.
 _METHOD: Final = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
+#: Seconds within which every child has long ended.
+_PATIENCE: Final = 100
+
 
 def run_children(child: Child, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """Call `child` with each of `arguments`, each in a process of its own, all at the same time."""
+    """Call `child` with each of `arguments`, each in a process of its own, all at the same time.
+
+    Raises `multiprocessing.TimeoutError`, and ends them all, when one of them hangs.
+    """
     context = multiprocessing.get_context(_METHOD)
     if _METHOD == "forkserver":
         context.set_forkserver_preload([__name__])
-    with ProcessPoolExecutor(len(arguments), mp_context=context) as processes:
-        return [future.result() for future in [processes.submit(child, *some) for some in arguments]]
+    with context.Pool(len(arguments), maxtasksperchild=1) as processes:
+        return processes.starmap_async(child, arguments, chunksize=1).get(_PATIENCE)
 
 
 def set_up(url: str, options: Options, task_id: str) -> int:
@@ -85,7 +91,5 @@ def _use(store: Store, task_id: str) -> None:
         raise AssertionError(f"{task_id} was not kept: {record}")
 
 
-def _now() -> Any:
-    from datetime import UTC, datetime
-
+def _now() -> datetime:
     return datetime.now(UTC)
