@@ -20,6 +20,8 @@ from rootcellar.errors import SettingsError
 from rootcellar.query import suggest
 
 PREFIX: Final = "rootcellar_"
+#: Never shown, in no error and no repr.
+_SECRET: Final = frozenset({"signing_key"})
 
 #: Seconds, above zero.
 _Seconds = Annotated[float, Meta(gt=0)]
@@ -168,6 +170,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 1 << 30
 
+    signing_key: Annotated[
+        _Pattern | None,
+        Meta(
+            title="text or None",
+            description=(
+                "Secret, the same in clients and workers, that signs what only a pickling `result_serializer` can "
+                "store; without it such results are refused."
+            ),
+        ),
+    ] = None
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Every setting but the secret one."""
+        return [(name, getattr(self, name)) for name in self.__struct_fields__ if name not in _SECRET]
+
+    def __repr__(self) -> str:
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """The settings in a Celery configuration, or in any mapping.
@@ -222,7 +242,8 @@ def _converted(name: str, value: Any) -> Any:
     try:
         return msgspec.convert(_plain(value), annotation)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"{PREFIX}{name} takes {_meta(annotation).title}; it is {value!r:.200} ({error})") from None
+        shown = "something else" if name in _SECRET else f"{value!r:.200} ({error})"
+        raise SettingsError(f"{PREFIX}{name} takes {_meta(annotation).title}; it is {shown}") from None
 
 
 def _plain(value: Any) -> Any:

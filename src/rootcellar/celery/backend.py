@@ -30,6 +30,7 @@ from rootcellar.celery.chords import ChordMixin
 from rootcellar.celery.consumer import ResultConsumer
 from rootcellar.celery.meta import meta_of
 from rootcellar.celery.runs import Run, run_following, run_of_request, snapshot
+from rootcellar.celery.values import Values
 from rootcellar.celery.writer import Writer
 from rootcellar.errors import CodecError, StoreUnavailable, ValueTooLarge
 from rootcellar.record import TaskRecord, join
@@ -75,6 +76,7 @@ class RootcellarBackend(ChordMixin, AsyncBackendMixin, Backend):
         super().__init__(app, url=url, **kwargs)
         self.thread_safe = True
         self.settings = Settings.from_config(app.conf)
+        self.values = Values(self.serializer, self.accept, self.settings.signing_key)
         self.failure_expires = self._failure_expires()
         self.result_consumer = ResultConsumer(self, app, self.accept, self._pending_results, self._pending_messages)
         self._runs: dict[str, Run] = {}
@@ -225,10 +227,10 @@ class RootcellarBackend(ChordMixin, AsyncBackendMixin, Backend):
         if isinstance(result, BaseException) and state in self.EXCEPTION_STATES:
             values: dict[str, Any] = {"error": codec.encode_exception(result, traceback and str(traceback))}
         elif state in self.READY_STATES:
-            document, types = codec.encode(self.prepare_value(result))
+            document, types = self.values.encode(self.prepare_value(result))
             values = {"result": document, "result_types": types}
         else:
-            document, types = snapshot(result)
+            document, types = snapshot(self.values.encode(result))
             return {"progress": document, "progress_types": types}
         if state in self.READY_STATES:
             values["children"] = plain_children(self.current_task_children(request))
@@ -252,7 +254,7 @@ class RootcellarBackend(ChordMixin, AsyncBackendMixin, Backend):
         return records
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
-        return meta_of(task_id, self._fetch([task_id]).get(task_id))
+        return meta_of(task_id, self._fetch([task_id]).get(task_id), self.values)
 
     def meta_from_decoded(self, meta: dict[str, Any]) -> dict[str, Any]:
         """Our meta is decoded once and for all."""
@@ -281,7 +283,7 @@ class RootcellarBackend(ChordMixin, AsyncBackendMixin, Backend):
         elapsed, rounds = 0.0, 0
         while missing:
             for task_id, record in self._fetch(missing).items():
-                meta = meta_of(task_id, record)
+                meta = meta_of(task_id, record, self.values)
                 if meta["status"] in READY_STATES:
                     missing.discard(task_id)
                     if on_message is not None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from celery import Celery
 
+    from rootcellar.celery.values import Values
     from rootcellar.celery.writer import Writer
     from rootcellar.settings import Settings
     from rootcellar.store.base import Store
@@ -75,6 +76,7 @@ class ChordMixin:
     if TYPE_CHECKING:
         save_group: Any
         chord_error_from_stack: Any
+        values: Values
 
         @property
         def store(self) -> Store:
@@ -108,7 +110,7 @@ class ChordMixin:
         if not request.group or not request.id:
             return
         # One token for all tries: a try whose answer was lost may have claimed the body already.
-        part = _part(request, _payload(request.id, state, result), uuid4().hex)
+        part = _part(request, self._payload(request.id, state, result), uuid4().hex)
         try:
             entry = msgspec.json.encode(part)
         except (TypeError, ValueError):
@@ -184,12 +186,31 @@ class ChordMixin:
     def _header_values(self, group_id: str) -> list[Any]:
         header = GroupResult.restore(group_id, app=self.app)
         if header is None:
-            return [_value(payload) for payload in self.store.chord_parts(group_id)]
+            return [self._value(payload) for payload in self.store.chord_parts(group_id)]
         # Saved by apply_chord, so it is nested: all parts are in, and joining restores the structure.
         header.on_ready()
         with allow_join_result():
             values: list[Any] = header.join_native(timeout=self.app.conf.result_chord_join_timeout, propagate=True)
         return values
+
+    def _payload(self, task_id: str, state: str, result: Any) -> Any:
+        if state in _EXCEPTION_STATES and isinstance(result, BaseException):
+            return {"id": task_id, "state": state, "error": codec.encode_exception(result)}
+        document, types = self.values.encode(result)
+        return {"id": task_id, "state": state, "result": document, "types": types}
+
+    def _value(self, payload: Any) -> Any:
+        """The value a part contributes; raises `ChordError`, as Redis does, for a part that failed."""
+        error = payload.get("error")
+        value = (
+            codec.decode_exception(error) if error else self.values.decode(payload.get("result"), payload.get("types"))
+        )
+        if payload["state"] in _PROPAGATE_STATES:
+            raised = ChordError(f"Dependency {payload['id']} raised {value!r}")
+            if isinstance(value, Exception):
+                raised.__cause__ = value
+            raise raised
+        return value
 
     def _chord_lease(self) -> float:
         return max(5.0, (self.app.conf.result_chord_join_timeout or 5.0) * 2)
@@ -202,25 +223,6 @@ class ChordMixin:
 
     def _chord_expires_at(self) -> datetime | None:
         raise NotImplementedError
-
-
-def _payload(task_id: str, state: str, result: Any) -> Any:
-    if state in _EXCEPTION_STATES and isinstance(result, BaseException):
-        return {"id": task_id, "state": state, "error": codec.encode_exception(result)}
-    document, types = codec.encode(result)
-    return {"id": task_id, "state": state, "result": document, "types": types}
-
-
-def _value(payload: Any) -> Any:
-    """The value a part contributes; raises `ChordError`, as Redis does, for a part that failed."""
-    error = payload.get("error")
-    value = codec.decode_exception(error) if error else codec.decode(payload.get("result"), payload.get("types"))
-    if payload["state"] in _PROPAGATE_STATES:
-        raised = ChordError(f"Dependency {payload['id']} raised {value!r}")
-        if isinstance(value, Exception):
-            raised.__cause__ = value
-        raise raised
-    return value
 
 
 def _part(request: Any, payload: Any, token: str) -> HeaderPart:

@@ -19,9 +19,11 @@ from typing import Any, Final
 
 from celery import states
 from celery.backends.asynchronous import BaseResultConsumer
+from kombu.exceptions import ContentDisallowed
 
-from rootcellar.celery.meta import meta_of
+from rootcellar.celery.meta import meta_of, unreadable_meta
 from rootcellar.celery.waiters import Waiters
+from rootcellar.errors import CodecError
 from rootcellar.record import TaskRecord
 from rootcellar.waiting.hub import Hub
 
@@ -91,11 +93,17 @@ class ResultConsumer(BaseResultConsumer):
         try:
             while self._arrived:
                 record = self._arrived.popleft()
-                self.on_state_change(meta_of(record.id, record), None)
+                self.on_state_change(self._meta(record), None)
         finally:
             self._handing_over.release()
             with self._changed:
                 self._changed.notify_all()
+
+    def _meta(self, record: TaskRecord) -> dict[str, Any]:
+        try:
+            return meta_of(record.id, record, self.backend.values)
+        except (CodecError, ContentDisallowed) as error:  # whoever drains may wait for another task
+            return unreadable_meta(record.id, error)
 
     def on_state_change(self, meta: dict[str, Any], message: Any) -> None:
         """Tell `on_message` of a task's new state and, when it is ready, everybody who waits for it."""

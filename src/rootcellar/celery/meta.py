@@ -7,19 +7,22 @@ from typing import Any, Final
 from celery.utils.serialization import create_exception_cls
 
 from rootcellar import codec
+from rootcellar.celery.values import Values
 from rootcellar.record import TaskRecord
-from rootcellar.store.documents import decode_record
 
 #: Celery knows no state before STARTED but PENDING; the record itself says QUEUED.
 _PENDING: Final = frozenset({"PENDING", "QUEUED", "RECEIVED"})
 _EXCEPTION_STATES: Final = frozenset({"RETRY", "FAILURE", "REVOKED"})
 
 
-def meta_of(task_id: str, record: TaskRecord | None) -> dict[str, Any]:
-    """Celery's meta of a record in document form; that of an unknown task when there is none."""
+def meta_of(task_id: str, record: TaskRecord | None, values: Values) -> dict[str, Any]:
+    """Celery's meta of a record in document form; that of an unknown task when there is none.
+
+    Raises `CodecError`, or kombu's `ContentDisallowed`, when a value of the record cannot be read here.
+    """
     if record is None:
         return {"task_id": task_id, "status": "PENDING", "result": None, "traceback": None, "children": None}
-    record = decode_record(record)
+    record = values.decode_record(record)
     return {
         "task_id": record.id,
         "status": "PENDING" if record.state in _PENDING else record.state,
@@ -36,6 +39,11 @@ def meta_of(task_id: str, record: TaskRecord | None) -> dict[str, Any]:
         "parent_id": record.parent_id,
         "group_id": record.group_id,
     }
+
+
+def unreadable_meta(task_id: str, error: Exception) -> dict[str, Any]:
+    """What somebody who waits for a task gets when its record cannot be read: that error."""
+    return {"task_id": task_id, "status": "FAILURE", "result": error, "traceback": None, "children": None}
 
 
 def _result(record: TaskRecord) -> Any:

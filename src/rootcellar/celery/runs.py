@@ -170,25 +170,25 @@ def parent_of(task_id: str, parent_id: str | None) -> str | None:
     return None if parent_id == task_id else parent_id
 
 
-def snapshot(value: Any, *, lenient: bool = False) -> codec.Encoded:
-    """`codec.encode` for what is written behind: the task may change its value before the document is serialised."""
-    document, types = codec.encode(value, lenient=lenient)
-    return codec.Encoded(msgspec.to_builtins(document), types)
+def snapshot(encoded: codec.Encoded) -> codec.Encoded:
+    """A copy, for what is written behind: the task may change its value before the document is serialised."""
+    return codec.Encoded(msgspec.to_builtins(encoded.document), encoded.types)
 
 
 def add_arguments(request: Request, args: Any, kwargs: Any) -> None:
     """Put a task's arguments into `request`; what the codec cannot store is kept as its repr, marked."""
     if isinstance(args, Sequence) and not isinstance(args, str | bytes):
-        request.args, request.args_types = snapshot(list(args), lenient=True)
+        request.args, request.args_types = snapshot(codec.encode(list(args), lenient=True))
     if isinstance(kwargs, Mapping):
-        request.kwargs, request.kwargs_types = snapshot(dict(kwargs), lenient=True)
+        request.kwargs, request.kwargs_types = snapshot(codec.encode(dict(kwargs), lenient=True))
 
 
 def stamps_of(stamps: Any) -> dict[str, Any] | None:
     """A request's stamps as a document; None when there are none. What the codec cannot store is kept as its repr."""
     if not isinstance(stamps, dict) or not stamps:
         return None
-    document: dict[str, Any] = snapshot({str(key): value for key, value in stamps.items()}, lenient=True).document
+    encoded = codec.encode({str(key): value for key, value in stamps.items()}, lenient=True)
+    document: dict[str, Any] = snapshot(encoded).document
     return document
 
 

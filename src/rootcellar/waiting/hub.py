@@ -66,6 +66,7 @@ class Hub:
             self._new.update(new)
             watcher = self._watcher
             if self._thread is None:
+                self._idle_since = time.monotonic()
                 self._thread = start_thread(self._run, name="rootcellar-waiting")
         if watcher is not None:
             watcher.watch(new)

@@ -27,7 +27,7 @@ SECRET = "rootcellar+postgresql://user:cellar-key@db.example:5432/shop?sslpasswo
 
 
 def test_one_instance_serves_all_threads(app: Celery) -> None:
-    seen: list[Any] = []
+    seen: list[Any] = [app.backend]
     threads = [threading.Thread(target=lambda: seen.append(app.backend)) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -151,9 +151,7 @@ def test_children_share_nothing_but_the_store(tmp_path: Path) -> None:
 def ran(program: str, *arguments: str, stderr: int = subprocess.PIPE) -> str:
     """What a Python program of its own prints."""
     command = [sys.executable, "-W", "ignore", "-c", program, *arguments]
-    done = subprocess.run(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True, timeout=120, check=False
-    )
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True, timeout=120, check=False)
     assert not done.returncode, done.stdout + (done.stderr or "")
     return done.stdout
 

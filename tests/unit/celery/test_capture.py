@@ -232,7 +232,9 @@ def test_a_message_of_protocol_1_is_left_alone(make_app: MakeApp) -> None:
     assert app.backend.store.get(result.id) is None
 
 
-@pytest.mark.parametrize("details", [{}, {"headers": {}}, {"headers": {"id": "t"}}, {"headers": {"id": "t"}, "body": {}}])
+@pytest.mark.parametrize(
+    "details", [{}, {"headers": {}}, {"headers": {"id": "t"}}, {"headers": {"id": "t"}, "body": {}}]
+)
 def test_signals_of_other_senders(details: dict[str, Any]) -> None:
     capture.on_before_publish(sender=None, **details)
 
