@@ -213,6 +213,12 @@ def test_tables_that_are_missing(postgresql_url: str) -> None:
         store.count()
 
 
+def test_a_server_that_is_too_old(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema_module, "OLDEST", 99)
+    with opened(postgresql_url) as store, pytest.raises(SchemaError, match="needs 99 or newer"):
+        store.setup()
+
+
 def test_a_database_in_another_encoding(postgresql_url: str) -> None:
     name = postgresql_url.rpartition("/")[2] + "_latin"
     url = postgresql_url.rpartition("/")[0] + "/" + name

@@ -25,6 +25,8 @@ from rootcellar.stores.postgresql.session import Session, read_rows, text_array
 
 logger = getLogger(__name__)
 
+#: The oldest PostgreSQL that has all that is used here.
+OLDEST: Final = 13
 #: Seconds that a change of a table in use waits for its lock; meanwhile every writer waits behind it.
 LOCK_TIMEOUT: Final = 3
 _ATTEMPTS: Final = 5
@@ -54,7 +56,7 @@ class Schema:
 
     def setup(self) -> None:
         """Bring the tables up to date. Raises `SchemaError` when something else is in the way."""
-        self._check_encoding()
+        self._check_server()
         if self._pending(self._version()):
             self._migrate()
         self._check_columns()
@@ -62,7 +64,10 @@ class Schema:
         if missing:
             self._make_indexes(missing)
 
-    def _check_encoding(self) -> None:
+    def _check_server(self) -> None:
+        version = self._session.connection.info.server_version // 10_000
+        if version < OLDEST:
+            raise SchemaError(f"the server is PostgreSQL {version}; rootcellar needs {OLDEST} or newer")
         encoding = self._rows("settings")[0][5]
         if encoding != "UTF8":
             raise SchemaError(f"the database's encoding is {encoding}; rootcellar needs one made with ENCODING 'UTF8'")

@@ -168,6 +168,7 @@ class PostgreSQLStore(SQLStore):
         return {
             "engine": "PostgreSQL",
             "version": version,
+            "server": f"{session.connection.info.host}:{session.connection.info.port}",
             "database": database,
             "encoding": encoding,
             "standby": standby,
