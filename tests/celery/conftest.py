@@ -85,6 +85,20 @@ class Shop:
         assert found is not None, f"no record of {result.id}"
         return found
 
+    def close(self) -> None:
+        """End the workers, and every connection of the client: one left open is a warning in some later test."""
+        self.stop_workers()
+        backend = self.app.backend
+        if hasattr(backend, "flush"):
+            backend.flush()
+            backend.result_consumer.stop()
+            backend.store.close()
+        elif hasattr(backend, "client"):
+            backend.result_consumer.stop()
+            backend.client.connection_pool.disconnect()
+        self.app.pool.force_close_all()
+        self.app.close()
+
     def stop_workers(self, number: int = signal.SIGTERM) -> None:
         """End all workers and wait until they are gone."""
         keeper = self.servers.keeper
@@ -127,9 +141,4 @@ def make_shop(servers: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
     yield make
     for shop in shops:
-        shop.stop_workers()
-        shop.app.close()
-        backend = shop.app.backend
-        if hasattr(backend, "flush"):
-            backend.flush()
-            backend.store.close()
+        shop.close()
