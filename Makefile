@@ -37,7 +37,7 @@ test: $(DEV) ## all tests, with real servers found, installed or skipped; ends w
 
 .PHONY: test-quick
 test-quick: $(DEV) ## the tests that need no server and no worker, in under a minute
-	$(PYTEST) -n $(JOBS) --dist loadgroup -m 'not server and not worker and not fault and not slow' $(ARGS)
+	ROOTCELLAR_HYPOTHESIS_PROFILE=quick $(PYTEST) -n $(JOBS) --dist loadgroup -m 'not server and not worker and not fault and not slow' $(ARGS)
 
 # What depends on Celery's version; servers do not. `make test-oldest OLDEST=5.5` takes another version.
 .PHONY: test-oldest

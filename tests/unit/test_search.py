@@ -262,17 +262,17 @@ def test_a_tree_is_written_the_way_a_person_would(tree: Node, text: str) -> None
 # -- round trips -------------------------------------------------------------------------------------------------------
 
 
-@given(trees(max_leaves=12))
+@given(trees(depth=4))
 def test_text_round_trips_to_the_tree_for_any_tree(tree: Node) -> None:
     assert repr(parsed(render(tree))) == repr(normalised(tree))
 
 
-@given(trees(max_leaves=12))
+@given(trees(depth=4))
 def test_the_text_of_a_tree_is_one_line_of_printable_characters(tree: Node) -> None:
     assert render(tree).isprintable()
 
 
-@given(trees(max_leaves=12))
+@given(trees(depth=4))
 def test_the_normal_form_of_a_normal_form_is_itself(tree: Node) -> None:
     assert normalised(normalised(tree)) == normalised(tree)
 
@@ -303,7 +303,7 @@ def test_any_text_is_a_query_that_round_trips_or_one_clear_error(text: str) -> N
         assert parsed(render(tree)) == tree
 
 
-@given(trees(max_leaves=12), orders(), st.integers(1, MAX_LIMIT), st.booleans())
+@given(trees(depth=4), orders(), st.integers(1, MAX_LIMIT), st.booleans())
 def test_url_parameters_round_trip_to_the_query(tree: Node, order: tuple[Order, ...], limit: int, second: bool) -> None:
     query = Query(where=tree, order=order, limit=limit)
     if second:

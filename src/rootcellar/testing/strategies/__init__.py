@@ -5,7 +5,7 @@ They need the package `hypothesis`, and nothing else of this package's: use them
 
 from rootcellar.testing.strategies.documents import documents, keys, scalars, texts
 from rootcellar.testing.strategies.histories import deliveries, histories
-from rootcellar.testing.strategies.queries import aggregates, conditions, queries, trees
+from rootcellar.testing.strategies.queries import aggregates, conditions, orders, queries, trees
 
 __all__ = [
     "aggregates",
@@ -14,6 +14,7 @@ __all__ = [
     "documents",
     "histories",
     "keys",
+    "orders",
     "queries",
     "scalars",
     "texts",

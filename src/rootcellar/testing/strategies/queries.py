@@ -58,6 +58,12 @@ def trees(draw: st.DrawFn, records: Sequence[TaskRecord] = (), *, depth: int = 3
 
 
 @st.composite
+def orders(draw: st.DrawFn) -> tuple[Order, ...]:
+    """One to three terms on different fields."""
+    return draw_order(draw)
+
+
+@st.composite
 def queries(draw: st.DrawFn, records: Sequence[TaskRecord] = (), *, max_limit: int = MAX_LIMIT) -> Query:
     """Whole queries, without a cursor."""
     order = draw_order(draw) if coin(draw) else Query().order
@@ -83,7 +89,7 @@ def draw_tree(draw: st.DrawFn, records: Sequence[TaskRecord], depth: int) -> Nod
 
 
 def draw_order(draw: st.DrawFn) -> tuple[Order, ...]:
-    """One to three terms on different fields."""
+    """One of `orders`."""
     fields = dict.fromkeys([pick(draw, _SORTED), *pick_some(draw, _SORTED, 2)])
     return tuple(Order(field, coin(draw)) for field in fields)
 
