@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from celery import states
 from celery.backends.asynchronous import BaseResultConsumer
-from kombu.exceptions import ContentDisallowed
+from kombu.exceptions import KombuError
 
 from rootcellar.celery.meta import meta_of, unreadable_meta
 from rootcellar.celery.waiters import Waiters
@@ -102,7 +102,7 @@ class ResultConsumer(BaseResultConsumer):
     def _meta(self, record: TaskRecord) -> dict[str, Any]:
         try:
             return meta_of(record.id, record, self.backend.values)
-        except (CodecError, ContentDisallowed) as error:  # whoever drains may wait for another task
+        except (CodecError, KombuError) as error:  # whoever drains may wait for another task
             return unreadable_meta(record.id, error)
 
     def on_state_change(self, meta: dict[str, Any], message: Any) -> None:
