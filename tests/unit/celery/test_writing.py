@@ -314,7 +314,7 @@ def test_clean_up_removes_what_expired(make_app: MakeApp, monkeypatch: pytest.Mo
     assert backend.cleanup() == 0
     cleanup = backend.store.cleanup
     later = datetime.now(UTC) + timedelta(hours=2)
-    monkeypatch.setattr(backend.store, "cleanup", lambda limit: cleanup(now=later, limit=2))
+    monkeypatch.setattr(backend.store, "cleanup", lambda **_: cleanup(now=later, limit=2))
     monkeypatch.setattr(backend, "_sleep", lambda _seconds: None)
     assert backend.cleanup() == 3
 

@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -119,9 +120,13 @@ def test_a_task_that_finishes_is_delivered_once(hub: Hub, store: WatchedStore, d
 
 def test_each_change_of_a_running_task_is_delivered(hub: Hub, store: WatchedStore, delivered: Delivered) -> None:
     hub.add(["a"])
+
+    def is_last(state: str) -> bool:
+        return delivered.states.get("a", [""])[-1] == state
+
     for state in ("QUEUED", "STARTED", "PROGRESS"):
         store.apply([Change(id="a", at=START, state=state, progress=state)])
-        eventually(lambda state=state: delivered.states.get("a", [""])[-1] == state)
+        eventually(partial(is_last, state))
     assert delivered.states["a"] == ["QUEUED", "STARTED", "PROGRESS"]
 
 
@@ -178,7 +183,7 @@ def test_a_store_that_cannot_be_read_for_a_while(
 def test_a_watcher_that_fails_is_replaced(hub: Hub, store: WatchedStore, delivered: Delivered) -> None:
     class Broken(Mute):
         def wait(self, timeout: float) -> frozenset[str] | None:
-            raise StoreUnavailable("the listening connection is gone")
+            raise StoreUnavailable(f"the listening connection was lost within {timeout} seconds")
 
     store.make_watcher = Broken
     hub.add(["a"])
@@ -313,16 +318,19 @@ def test_closing_what_was_never_used_starts_nothing() -> None:
     assert thread_of(hub) is None
 
 
-def test_nothing_keeps_an_idle_hub_alive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LINGER", 0.0)
-    store = WatchedStore()
-    hub = Hub(store, Delivered())
+def used_hub() -> Hub:
+    """A hub for which somebody waited, whose thread has ended."""
+    hub = Hub(WatchedStore(), Delivered())
     hub.add(["a"])
     hub.discard(["a"])
     hub.close()
     eventually(lambda: thread_of(hub) is None)
-    gone = weakref.ref(hub)
-    del hub
+    return hub
+
+
+def test_nothing_keeps_an_idle_hub_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LINGER", 0.0)
+    gone = weakref.ref(used_hub())
     deadline = time.monotonic() + 10
     while gone() is not None and time.monotonic() < deadline:
         gc.collect()
