@@ -12,8 +12,8 @@ A test file for a store names a URL and inherits the suite::
     class TestAcme(StoreConformance):
         '''The Acme store keeps the contract.'''
 
-The suite empties the store before every test, and refuses one that holds records when it starts. Needs the packages
-`pytest` and `hypothesis`. How hard the random tests try is set by the environment variable
+The suite empties the store before every test, and refuses one that holds records when it starts. Needs the extra
+``testing``. How hard the random tests try is set by the environment variable
 ``ROOTCELLAR_HYPOTHESIS_PROFILE``: see `rootcellar.testing.profiles`.
 """
 
