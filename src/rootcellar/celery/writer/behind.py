@@ -27,10 +27,11 @@ class WriteBehind:
     """Partial records on their way to the store, the oldest first, and the thread that takes them there.
 
     A record is handed to `write` no later than `interval` seconds after it was added, and no earlier than half of that
-    unless a batch of `size` is full. When more than `_ROOM` batches wait, because `write` hangs, `overflow` gets them all.
+    unless a batch of `size` is full. When more than `_ROOM` batches wait, because `write` hangs, `overflow` gets them
+    all.
 
-    The thread sleeps while nothing is added. Whatever is added within an interval of the record before finds it napping,
-    so that a task that begins and ends costs no switch to it and back.
+    The thread sleeps while nothing is added. Whatever is added within an interval of the record before finds it
+    napping, so that a task that begins and ends costs no switch to it and back.
     """
 
     def __init__(self, write: Write, overflow: Write, *, interval: float, size: int) -> None:
