@@ -105,6 +105,14 @@ def progressing(self: Any, steps: int = 3, pause: float = 0.0) -> int:
     return steps
 
 
+@app.task(bind=True)
+def mutating(self: Any, basket: list[str]) -> list[str]:
+    """Changes what it was given and what it has said."""
+    self.update_state(state="PROGRESS", meta=basket)
+    basket.append("tea")
+    return basket
+
+
 @app.task
 def annotating(**metadata: Any) -> str:
     import rootcellar

@@ -214,6 +214,27 @@ def test_an_ignored_failure_keeps_its_error(shop: Shop) -> None:
     assert record.error["type"] == "OutOfStock"
 
 
+def test_a_task_that_raises_ignore_does_not_stay_started(shop: Shop) -> None:
+    result = shop.task("ignoring")().delay()
+    record = wait_until(lambda: (r := shop.store.get(result.id)) and r.state == "IGNORED" and r)
+    assert states(record) == ["QUEUED", "STARTED", "IGNORED"]
+    assert not result.ready()
+
+
+def test_a_rejected_task_does_not_stay_started(shop: Shop) -> None:
+    """Celery itself calls it a failure since 5.7."""
+    result = shop.task("rejecting")().delay()
+    record = wait_until(lambda: (r := shop.store.get(result.id)) and r.state in {"REJECTED", "FAILURE"} and r)
+    assert record.error["type"] == "Reject"
+
+
+def test_a_task_that_changes_its_arguments_does_not_change_the_record(shop: Shop) -> None:
+    result = shop.task("mutating")(["cup"]).delay()
+    assert result.get(timeout=10) == ["cup", "tea"]
+    record = finished(shop, result)
+    assert (record.args, record.progress) == ([["cup"]], ["cup"])
+
+
 def test_a_revoked_task_keeps_name_and_metadata(shop: Shop) -> None:
     with rootcellar.metadata(user=42):
         result = shop.task("add")(1, 1).apply_async(countdown=1)
