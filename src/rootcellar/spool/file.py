@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from rootcellar.errors import SpoolUnavailable
+from rootcellar.forking import native_calls
 from rootcellar.spool.location import make_directory
 
 #: Seconds to wait for another process that writes to the same file.
@@ -85,7 +86,7 @@ class SpoolFile:
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
+        with self._lock, native_calls:
             try:
                 yield self._current() or self._open()
             except sqlite3.Error as error:

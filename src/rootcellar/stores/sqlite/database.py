@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from rootcellar.errors import StoreUnavailable
+from rootcellar.forking import native_calls
 from rootcellar.stores.sqlite.connections import Connections, Pool, Settings, Single, opened, opened_in_memory
 from rootcellar.stores.sqlite.faults import is_busy
 
@@ -71,7 +72,8 @@ class Database:
         deadline = time.monotonic() + self._patience
         while True:
             try:
-                return attempt()
+                with native_calls:
+                    return attempt()
             except sqlite3.OperationalError as error:
                 if not is_busy(error) or time.monotonic() >= deadline:
                     raise
