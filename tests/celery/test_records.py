@@ -294,9 +294,10 @@ def test_two_successful_runs_keep_the_first_value(shop: Shop) -> None:
     assert states(finished(shop, result)).count("SUCCESS") == 2
 
 
-def test_a_message_of_an_app_without_rootcellar(shop: Shop) -> None:
+def test_a_message_of_an_app_without_rootcellar(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.celery.shop import make_app
 
+    monkeypatch.setenv("SHOP_FOLDER", str(shop.folder))
     plain = make_app(shop.broker, "disabled://")
     result = plain.send_task("tests.celery.shop.add", (2, 2))
     record = wait_until(lambda: (r := shop.store.get(result.id)) and r.ready and r)
