@@ -56,6 +56,10 @@ class MissingDriver(RootcellarError, ImportError):
         super().__init__(
             f"the {engine} store needs the package {package!r}; install it with: pip install 'rootcellar[{extra}]'"
         )
+        self._facts = (engine, package, extra)
+
+    def __reduce__(self) -> tuple[type[MissingDriver], tuple[str, str, str]]:
+        return MissingDriver, self._facts
 
 
 class NotSupported(RootcellarError):

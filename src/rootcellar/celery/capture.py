@@ -109,7 +109,9 @@ def on_before_publish(
 def _envelope(backend: RootcellarBackend, publish: _Publish) -> Envelope:
     values = _metadata(backend, publish)
     documents, order = encode_metadata(values, publish.at) if values else ({}, {})
-    return Envelope(queued_at=publish.at, queue=publish.queue, metadata=documents, order=order)
+    # A message that comes again without an envelope was queued by somebody else, at a time we do not know.
+    queued_at = None if publish.again else publish.at
+    return Envelope(queued_at=queued_at, queue=publish.queue, metadata=documents, order=order)
 
 
 def _metadata(backend: RootcellarBackend, publish: _Publish) -> dict[str, Any]:
@@ -157,7 +159,7 @@ def _queued(backend: RootcellarBackend, publish: _Publish, envelope: Envelope) -
         add_arguments(request, publish.args, publish.kwargs)
     return Change(
         id=headers["id"],
-        at=publish.at if publish.again else envelope.queued_at,
+        at=publish.at,
         state=None if publish.again else "QUEUED",
         attempt=headers.get("retries") or 0,
         generation=headers.get("replaced_task_nesting") or 0,

@@ -25,14 +25,14 @@ HEADER: Final = "rootcellar"
 class Envelope(msgspec.Struct, omit_defaults=True):
     """What the publisher puts into the header: plain JSON, so any serializer and any language carries it on."""
 
-    queued_at: datetime
+    queued_at: datetime | None = None
     queue: str | None = None
     metadata: dict[str, Any] = {}
     order: dict[str, str] = {}
 
     def header(self) -> dict[str, Any]:
         """The header's value."""
-        plain: dict[str, Any] = {"queued_at": isoformat(self.queued_at)}
+        plain: dict[str, Any] = {"queued_at": isoformat(self.queued_at)} if self.queued_at else {}
         if self.queue:
             plain["queue"] = self.queue
         if self.metadata:
@@ -46,9 +46,10 @@ def envelope_of(headers: Mapping[str, Any] | None) -> Envelope | None:
     if not isinstance(value, dict):
         return None
     try:
-        return msgspec.convert(value, Envelope)
+        envelope = msgspec.convert(value, Envelope)
     except msgspec.ValidationError:
         return None
+    return envelope if envelope.queued_at or envelope.queue else None
 
 
 class Run(msgspec.Struct, kw_only=True):
@@ -65,11 +66,19 @@ class Run(msgspec.Struct, kw_only=True):
     #: The last state this run entered, as far as this process saw it.
     state: str | None = None
 
+    def not_before(self, at: datetime) -> datetime:
+        """`at`, or the time of what came before it in this run if that is later.
+
+        Clocks of publisher and worker differ; a record's times never run backwards, and queries rely on that.
+        """
+        queued_at = None if self.envelope is None else self.envelope.queued_at
+        return max(moment for moment in (at, self.started_at, queued_at) if moment is not None)
+
     def change(self, state: str | None, at: datetime, **values: Any) -> Change:
         """A change of this run; `values` are further fields of `Change`."""
         return Change(
             id=self.id,
-            at=at,
+            at=self.not_before(at),
             state=state,
             attempt=self.attempt,
             generation=self.generation,
@@ -95,8 +104,9 @@ class Run(msgspec.Struct, kw_only=True):
         return delta
 
     def _add_envelope(self, delta: TaskRecord, envelope: Envelope) -> None:
-        delta.queued_at = envelope.queued_at
-        delta.history = [Transition(state="QUEUED", at=envelope.queued_at), *delta.history]
+        if envelope.queued_at is not None:
+            delta.queued_at = envelope.queued_at
+            delta.history = [Transition(state="QUEUED", at=envelope.queued_at), *delta.history]
         if envelope.metadata and not delta.metadata:
             delta.metadata, delta.metadata_order = envelope.metadata, envelope.order
 
@@ -126,6 +136,8 @@ def run_of_request(
         request=_request(request, task_id, envelope, from_worker=bool(worker), with_args=with_args),
         envelope=envelope,
     )
+    if started_at is not None:
+        run.started_at = run.not_before(started_at)
     if stored is not None and (stored.attempt, generation_of(stored)) == (run.attempt, run.generation):
         run.started_at, run.pid = stored.started_at, stored.pid
         run.worker = worker or stored.worker
