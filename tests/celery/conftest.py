@@ -90,7 +90,7 @@ class Shop:
         self.stop_workers()
         backend = self.app.backend
         if hasattr(backend, "flush"):
-            backend.flush()
+            backend.writer.close()
             backend.result_consumer.stop()
             backend.store.close()
         elif hasattr(backend, "client"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ from functools import partial
 from logging import getLogger
 from typing import TYPE_CHECKING, Final
 
+from rootcellar import jitter
 from rootcellar.background import start_thread
 from rootcellar.errors import AccessDenied, RootcellarError, SchemaError, SpoolUnavailable, StoreUnavailable
 from rootcellar.spool import APPLY, Handler, Spool, apply_handler, pack_records
@@ -253,5 +253,5 @@ def _delays(first: float, last: float) -> Iterator[float]:
     """Growing delays with jitter, in seconds, for ever."""
     delay = first
     while True:
-        yield delay * random.uniform(0.5, 1.0)  # noqa: S311 - jitter needs no cryptography
+        yield delay * jitter.between(0.5, 1.0)
         delay = min(delay * 2, last)

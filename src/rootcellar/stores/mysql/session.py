@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import pymysql
 from pymysql.constants import CLIENT, FIELD_TYPE
 from pymysql.converters import conversions
 
+from rootcellar import jitter
 from rootcellar.stores.mysql.faults import TRY_AGAIN, is_answer, number_of
 from rootcellar.stores.mysql.flavour import Flavour, read_flavour
 from rootcellar.stores.mysql.literals import encoded, filled
@@ -125,6 +125,6 @@ def retried(work: Callable[[], T]) -> T:
         except pymysql.MySQLError as error:
             if number_of(error) not in TRY_AGAIN:
                 raise
-        time.sleep(pause * random.random())  # noqa: S311 - spreads the tries, guards no secret
+        time.sleep(pause * jitter.between(0, 1))
         pause = min(pause * 2, _LAST_PAUSE)
     return work()

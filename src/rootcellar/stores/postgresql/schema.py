@@ -6,7 +6,6 @@ once, a pooler between or not. On a database that is up to date nothing is locke
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Mapping, Sequence
 from logging import getLogger
@@ -15,6 +14,7 @@ from zlib import crc32
 
 import psycopg
 
+from rootcellar import jitter
 from rootcellar.errors import SchemaError
 from rootcellar.stores._sql.columns import TABLES
 from rootcellar.stores._sql.names import Names
@@ -90,7 +90,7 @@ class Schema:
                 if attempt == _ATTEMPTS:
                     raise
                 logger.warning("waiting for a lock on %s to bring it up to date", self._names.table)
-                time.sleep(random.uniform(0.5, 1.5) * attempt)  # noqa: S311 - spreads processes, keeps no secret
+                time.sleep(jitter.between(0.5, 1.5) * attempt)
             except psycopg.errors.DuplicateTable as error:
                 raise SchemaError(
                     f"a table in the way was not made by rootcellar: {error.diag.message_primary}; "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 import msgspec
 import psycopg
 
+from rootcellar import jitter
 from rootcellar.errors import RecordUnreadable, RootcellarError, ValueTooLarge
 from rootcellar.query import Query
 from rootcellar.record import TaskRecord
@@ -109,7 +109,7 @@ class PostgreSQLStore(SQLStore):
             try:
                 return self._pool.use(work)
             except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
-                time.sleep(random.uniform(0, 0.01) * attempt)  # noqa: S311 - spreads rivals, keeps no secret
+                time.sleep(jitter.between(0, 0.01) * attempt)
         return self._pool.use(work)
 
     def _execute(self, name: str, *values: Any) -> PGresult:

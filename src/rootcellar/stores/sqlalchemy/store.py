@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ import sqlalchemy
 from sqlalchemy import Connection, Engine, delete, exc, func, insert, inspect, select, text, update
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from rootcellar import jitter
 from rootcellar.errors import (
     InvalidInput,
     MissingDriver,
@@ -102,7 +102,7 @@ class SQLAlchemyStore(Store):
             except exc.DBAPIError as error:
                 if not is_conflict(error) or attempt + 1 == _ATTEMPTS:
                     raise
-            time.sleep(random.random() * 0.002 * min(attempt, 25))  # noqa: S311 - so that two do not meet again
+            time.sleep(jitter.between(0, 0.002) * min(attempt, 25))
         raise StoreUnavailable("other writers have been quicker all the time; try again")
 
     # -- schema --------------------------------------------------------------------------------------------------------

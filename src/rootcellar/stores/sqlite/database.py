@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import sqlite3
 import threading
 import time
@@ -10,6 +9,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from rootcellar import jitter
 from rootcellar.errors import StoreUnavailable
 from rootcellar.forking import native_calls
 from rootcellar.stores.sqlite.connections import Connections, Pool, Settings, Single, opened, opened_in_memory
@@ -78,7 +78,7 @@ class Database:
                 if not is_busy(error) or time.monotonic() >= deadline:
                     raise
             # Not for a fixed time, or two who wait would wake together, for ever.
-            time.sleep(random.random() * 0.001)  # noqa: S311
+            time.sleep(jitter.between(0, 0.001))
 
     def _once(self, work: Work[R]) -> R:
         connections = self._pool()
