@@ -87,14 +87,19 @@ class Hub:
         return len(self._seen)
 
     def close(self) -> None:
-        """Stop waiting for anything; the thread ends."""
+        """Stop waiting for anything. The thread has ended on return, unless the store keeps it for over `BACKSTOP`.
+
+        So the store may be closed next, without a thread of ours opening a connection after that.
+        """
         with self._lock:
             self._seen.clear()
             self._new.clear()
             self._idle_since = -LINGER
-            watcher = self._watcher
+            watcher, thread = self._watcher, self._thread
         if watcher is not None:
             watcher.wake()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(2 * BACKSTOP)
 
     # -- the thread ----------------------------------------------------------------------------------------------------
 
