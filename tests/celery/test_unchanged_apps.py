@@ -46,7 +46,8 @@ def shop(request: pytest.FixtureRequest, make_shop: MakeShop, tmp_path_factory: 
         backend = request.getfixturevalue("redis_module_url")
     else:
         backend = "rootcellar+" + request.getfixturevalue(f"{engine}_module_url")
-    made = make_shop(backend)
+    # Stock has a backend for each thread unless told otherwise, and nobody who closes those.
+    made = make_shop(backend, result_backend_thread_safe=True)
     made.start_worker(pool, 1 if pool == "solo" else 4)
     made.engine, made.pool = engine, pool
     return made
