@@ -163,8 +163,9 @@ class RootcellarBackend(ChordMixin, AsyncBackendMixin, Backend):
             return
         at = datetime.now(UTC)
         run = run_of_request(request, task_id, started_at=at, with_args=self.settings.capture_args)
+        run.state, run.expires_at = states.STARTED, self.expires_at(states.STARTED, task.name, at)
         self._runs[task_id] = run
-        self.writer.submit(self._delta(run, states.STARTED, at))
+        self.writer.submit(run)
 
     def run_ended(self, task: Any, task_id: str, state: str | None, retval: Any) -> None:
         """A run is over. One whose end Celery does not store gets its state here, without the value.
@@ -202,7 +203,7 @@ class RootcellarBackend(ChordMixin, AsyncBackendMixin, Backend):
         try:
             delta = self._delta(run, state, at, **self._values(state, result, traceback, request))
             if request is None or state in _WRITTEN_AT_ONCE:
-                self.writer.write(delta)
+                self.writer.write(delta, covers=run)
             else:
                 self.writer.submit(delta)
         except (CodecError, ValueTooLarge) as error:

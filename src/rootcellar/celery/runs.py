@@ -65,16 +65,18 @@ class Run(msgspec.Struct, kw_only=True):
     envelope: Envelope | None = None
     #: The last state this run entered, as far as this process saw it.
     state: str | None = None
+    #: When the record may be removed if the run is never heard of again.
+    expires_at: datetime | None = None
 
-    def not_before(self, at: datetime) -> datetime:
-        """`at`, or the time of what came before it in this run if that is later.
+    def not_before(self, at: datetime | None) -> datetime:
+        """`at`, or the time of what came before it in this run if that is later, or if `at` is None.
 
         Clocks of publisher and worker differ; a record's times never run backwards, and queries rely on that.
         """
         queued_at = None if self.envelope is None else self.envelope.queued_at
         return max(moment for moment in (at, self.started_at, queued_at) if moment is not None)
 
-    def change(self, state: str | None, at: datetime, **values: Any) -> Change:
+    def change(self, state: str | None, at: datetime | None, **values: Any) -> Change:
         """A change of this run; `values` are further fields of `Change`."""
         return Change(
             id=self.id,
@@ -98,17 +100,22 @@ class Run(msgspec.Struct, kw_only=True):
         if self.started_at is not None and change.state != "STARTED":
             started = Transition(state="STARTED", at=self.started_at, attempt=self.attempt, worker=self.worker)
             delta.history = [started, *delta.history]
-        envelope = self.envelope
-        if envelope is not None:
-            self._add_envelope(delta, envelope)
-        return delta
+        return self._with_envelope(delta)
 
-    def _add_envelope(self, delta: TaskRecord, envelope: Envelope) -> None:
+    def record(self) -> TaskRecord:
+        """The partial record of this run's start. Whatever `delta` makes of a later change of the run says it too."""
+        return self._with_envelope(self.change("STARTED", self.started_at, expires_at=self.expires_at).delta())
+
+    def _with_envelope(self, delta: TaskRecord) -> TaskRecord:
+        envelope = self.envelope
+        if envelope is None:
+            return delta
         if envelope.queued_at is not None:
             delta.queued_at = envelope.queued_at
             delta.history = [Transition(state="QUEUED", at=envelope.queued_at), *delta.history]
         if envelope.metadata and not delta.metadata:
             delta.metadata, delta.metadata_order = envelope.metadata, envelope.order
+        return delta
 
 
 def run_of_request(

@@ -14,6 +14,7 @@ from celery.utils.objects import Bunch
 from rootcellar.celery.backend import RootcellarBackend
 from rootcellar.celery.runs import envelope_of, parse_time, run_of_request
 from rootcellar.errors import StoreUnavailable
+from rootcellar.record import Change, join
 from tests.unit.celery.conftest import MakeApp, a_request, record_of
 from tests.unit.celery.conftest import states as states_of
 
@@ -397,3 +398,33 @@ def test_arguments_that_cannot_be_stored_are_shown(backend: RootcellarBackend, a
     args = record_of(backend).args
     assert "object object" in str(args[0])
     assert args[1] == 2
+
+
+# -- a start that nobody had to know of
+
+
+@pytest.mark.parametrize("state", [states.SUCCESS, states.FAILURE, states.RETRY])
+def test_the_end_of_a_run_says_all_that_its_start_says(backend: RootcellarBackend, add: Any, state: str) -> None:
+    """So that a start which still waits need not be made into a record and joined."""
+    request = begin(backend, add, headers={"rootcellar": {"queued_at": "2026-11-21T09:00:00.000000Z", "queue": "shop"}})
+    run = backend._runs[request.id]
+    end = run.delta(run.change(state, datetime.now(UTC)))
+    assert join(run.record(), end) == end
+    assert [entry.state for entry in end.history] == ["QUEUED", "STARTED", state]
+
+
+def test_a_start_that_waits_is_made_into_a_record_when_it_is_read(backend: RootcellarBackend, add: Any) -> None:
+    request = begin(backend, add)
+    pending = backend.writer.pending([request.id])[request.id]
+    assert (pending.state, pending.name, pending.worker) == (states.STARTED, "shop.add", "w0@test")
+    assert pending.expires_at is not None
+
+
+def test_metadata_written_while_a_start_waits_is_kept_at_the_end(backend: RootcellarBackend, add: Any) -> None:
+    request = begin(backend, add)
+    change = Change(id=request.id, at=datetime.now(UTC), metadata={"user": 42})
+    backend.writer.submit(change.delta())
+    backend.mark_as_done(request.id, 3, request)
+    record = record_of(backend, request.id)
+    assert (record.state, record.metadata) == (states.SUCCESS, {"user": 42})
+    assert [entry.state for entry in record.history] == [states.STARTED, states.SUCCESS]

@@ -7,20 +7,31 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from logging import getLogger
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from rootcellar.background import start_thread
-from rootcellar.record import join
-
-if TYPE_CHECKING:
-    from rootcellar.record import TaskRecord
+from rootcellar.record import TaskRecord, join
 
 logger = getLogger("rootcellar.writer")
 
 #: Batches that may wait in memory before newer ones are refused room.
 _ROOM: Final = 20
 
-Write = Callable[[list["TaskRecord"]], None]
+Write = Callable[[list[TaskRecord]], None]
+
+
+class Draft(Protocol):
+    """A partial record that is made when it is needed, which may be never: most tasks end before it is written."""
+
+    id: str
+
+    def record(self) -> TaskRecord:
+        """The record, the same one at any time."""
+
+
+def record_of(waiting: TaskRecord | Draft) -> TaskRecord:
+    """What waits, as a record."""
+    return waiting if isinstance(waiting, TaskRecord) else waiting.record()
 
 
 class WriteBehind:
@@ -47,7 +58,7 @@ class WriteBehind:
         self._landed = threading.Condition(self._lock)
         self._wake = threading.Event()
         #: Task id -> the record and since when it waits; in the order of that.
-        self._waiting: dict[str, tuple[TaskRecord, float]] = {}
+        self._waiting: dict[str, tuple[TaskRecord | Draft, float]] = {}
         #: What the thread is writing now.
         self._flying: dict[str, TaskRecord] = {}
         #: Whether the thread sleeps until it is woken, and whether anything was added since it last looked.
@@ -56,12 +67,12 @@ class WriteBehind:
         self._stopping = False
         self._thread: threading.Thread | None = None
 
-    def add(self, delta: TaskRecord) -> None:
+    def add(self, delta: TaskRecord | Draft) -> None:
         """Have a record written soon."""
         with self._lock:
             known = self._waiting.get(delta.id)
             if known is not None:
-                self._waiting[delta.id] = (join(known[0], delta), known[1])
+                self._waiting[delta.id] = (join(record_of(known[0]), record_of(delta)), known[1])
                 return
             self._waiting[delta.id] = (delta, time.monotonic())
             count = len(self._waiting)
@@ -74,7 +85,7 @@ class WriteBehind:
         if count > self._size * _ROOM:
             self._make_room()
 
-    def take(self, task_id: str) -> TaskRecord | None:
+    def take(self, task_id: str) -> TaskRecord | Draft | None:
         """Remove and return what waits of one task."""
         with self._lock:
             known = self._waiting.pop(task_id, None)
@@ -92,8 +103,8 @@ class WriteBehind:
         flying = self._flying.get(task_id)
         waiting = self._waiting.get(task_id)
         if flying is None or waiting is None:
-            return waiting[0] if waiting is not None else flying
-        return join(flying, waiting[0])
+            return record_of(waiting[0]) if waiting is not None else flying
+        return join(flying, record_of(waiting[0]))
 
     def take_all(self, timeout: float) -> tuple[list[TaskRecord], bool]:
         """Remove and return all that waits, with what the thread could not write within `timeout` seconds.
@@ -102,14 +113,14 @@ class WriteBehind:
         """
         with self._lock:
             landed = self._landed.wait_for(lambda: not self._flying, timeout)
-            rest = [*self._flying.values(), *(record for record, _ in self._waiting.values())]
+            rest = [*self._flying.values(), *(record_of(record) for record, _ in self._waiting.values())]
             self._waiting = {}
         return rest, landed
 
     def _make_room(self) -> None:
         with self._lock:
             crowd, self._waiting = self._waiting, {}
-        self._overflow([record for record, _ in crowd.values()])
+        self._overflow([record_of(record) for record, _ in crowd.values()])
 
     # -- the thread ----------------------------------------------------------------------------------------------------
 
@@ -159,7 +170,7 @@ class WriteBehind:
             soon = now - self._interval / 2
             full = len(self._waiting) >= self._size
             ids = [task_id for task_id, (_, since) in self._waiting.items() if full or since <= soon][: self._size]
-            self._flying = {task_id: self._waiting.pop(task_id)[0] for task_id in ids}
+            self._flying = {task_id: record_of(self._waiting.pop(task_id)[0]) for task_id in ids}
             return list(self._flying.values())
 
     def _due(self, now: float) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from logging import getLogger
 from typing import TYPE_CHECKING
 
-from rootcellar.celery.writer.behind import WriteBehind
+from rootcellar.celery.writer.behind import Draft, WriteBehind, record_of
 from rootcellar.celery.writer.commits import GroupCommit
 from rootcellar.celery.writer.delivery import Delivery
 from rootcellar.errors import RootcellarError
@@ -65,14 +65,16 @@ class Writer:
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
-    def submit(self, delta: TaskRecord) -> None:
+    def submit(self, delta: TaskRecord | Draft) -> None:
         """Write behind: merged with what is pending for the same task, flushed within the flush interval. Cheap."""
         if not self._started:
             self.start()
         self._behind.add(delta)
 
-    def write(self, delta: TaskRecord) -> None:
+    def write(self, delta: TaskRecord, *, covers: Draft | None = None) -> None:
         """Write now, together with what is pending for the same task; durable in the store or the spool on return.
+
+        `covers`: a draft that was submitted and of which `delta` says everything.
 
         When the store cannot be reached it is tried again for `settings.retry_for` seconds, then the spool takes it.
         Where the spool cannot take it either (full, broken, switched off) this blocks, with a loud line in the log
@@ -87,7 +89,7 @@ class Writer:
             self._commits.write(delta)
             return
         try:
-            self._commits.write(join(pending, delta))
+            self._commits.write(delta if pending is covers else join(record_of(pending), delta))
         except BaseException:
             self._behind.add(pending)  # it is not to blame, and it has been accepted
             raise
