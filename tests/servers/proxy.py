@@ -60,7 +60,7 @@ class FaultProxy:
 
     def __exit__(self, *_: object) -> None:
         """Cuts everything and ends the thread."""
-        self.refuse()
+        self._do(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -104,6 +104,16 @@ class FaultProxy:
             self._server.close()
             self._server = None
         await self._cut_all()
+
+    async def _end(self) -> None:
+        """Leaves no socket behind, that of a connection being made to the server included."""
+        await self._close()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self._cut_all()
+        await asyncio.sleep(0.01)  # transports close their sockets in the loop's next rounds
 
     async def _cut_all(self) -> None:
         links = list(self._links)
