@@ -11,12 +11,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
 
 from rootcellar import codec
 from rootcellar.record import Change, Request, TaskRecord, Transition, generation_of, isoformat
+
+_sort_key: Final = attrgetter("sort_key")
 
 #: The message header that carries what the publisher knows.
 HEADER: Final = "rootcellar"
@@ -112,7 +115,9 @@ class Run(msgspec.Struct, kw_only=True):
             return delta
         if envelope.queued_at is not None:
             delta.queued_at = envelope.queued_at
-            delta.history = [Transition(state="QUEUED", at=envelope.queued_at), *delta.history]
+            queued = Transition(state="QUEUED", at=envelope.queued_at)
+            # By time but for the clocks of two hosts, which may have made all times of a run one.
+            delta.history = sorted([queued, *delta.history], key=_sort_key)
         if envelope.metadata and not delta.metadata:
             delta.metadata, delta.metadata_order = envelope.metadata, envelope.order
         return delta

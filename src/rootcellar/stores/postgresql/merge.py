@@ -103,6 +103,11 @@ _FOLLOWS: Final = (
     f"jsonb_array_length(t.history) + jsonb_array_length(EXCLUDED.history) <= {HISTORY_LIMIT}"
     f" AND {_moment('(t.history -> -1)')} < {_moment('(EXCLUDED.history -> 0)')}"
 )
+#: All that is there is what comes in begins with: a worker knows what the publisher has written.
+_CONTINUES: Final = (
+    f"jsonb_array_length(EXCLUDED.history) <= {HISTORY_LIMIT} AND t.history = jsonb_path_query_array("
+    "EXCLUDED.history, '$[0 to $last]', jsonb_build_object('last', jsonb_array_length(t.history) - 1))"
+)
 _KEYS: Final = (
     "COALESCE((u.entry ->> 'attempt')::bigint, 0) AS k1, (u.entry ->> 'at')::timestamptz AS k2,"
     " (u.entry ->> 'state') COLLATE \"C\" AS k3, COALESCE(u.entry ->> 'worker', '') COLLATE \"C\" AS k4"
@@ -122,6 +127,7 @@ def _join_histories(union: str | None) -> str:
     otherwise = f" ELSE ({union})" if union else ""
     return (
         f"CASE WHEN {_SAME_HISTORY} THEN t.history WHEN t.history IS NULL THEN EXCLUDED.history"
+        f" WHEN {_CONTINUES} THEN EXCLUDED.history"
         f" WHEN {_FOLLOWS} THEN t.history || EXCLUDED.history{otherwise} END"
     )
 
@@ -131,7 +137,7 @@ def _join_histories(union: str | None) -> str:
 _CHANGES_PLAINLY: Final = changes_anything(_stored, _incoming)
 _PLAINLY_JOINED: Final = (
     f"({_SAME_METADATA} OR t.metadata_order IS NULL)"
-    f" AND ({_SAME_HISTORY} OR t.history IS NULL OR ({_FOLLOWS}))"
+    f" AND ({_SAME_HISTORY} OR t.history IS NULL OR ({_CONTINUES}) OR ({_FOLLOWS}))"
     f" AND ({_CHANGES_PLAINLY} OR EXCLUDED.metadata_order <> t.metadata_order OR EXCLUDED.history <> t.history)"
 )
 #: Containment says quickly that something is new; it takes an entry for known that is only part of a known one.
