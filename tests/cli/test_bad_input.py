@@ -167,12 +167,13 @@ def guarded(environment: dict[str, str]) -> Iterator[Guarded]:
         def url(path: str) -> str:
             return f"sqlite:///{folder}/{path}?journal_mode=delete"
 
+        for path in ("twin", "guarded"):
+            with rootcellar.open(url(path)) as store:
+                store.setup()
+                store.annotate("one", a=1)
+
         def run(bits: int, *words: str) -> subprocess.CompletedProcess[str]:
             folder.chmod(0o755)
-            for path in ("twin", "guarded"):
-                with rootcellar.open(url(path)) as store:
-                    store.setup()
-                    store.annotate("one", a=1)
             (folder / "guarded").chmod(bits)
             folder.chmod(0o555)
             arguments = [sys.executable, "-c", _GUARDED, url("twin"), _NOBODY, *words]

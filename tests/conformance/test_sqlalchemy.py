@@ -6,6 +6,9 @@ import pytest
 
 from rootcellar.testing import StoreConformance
 
+# It scans and merges in Python, so it takes as long as all other quick tests together.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def store_url(tmp_path_factory: pytest.TempPathFactory) -> str:

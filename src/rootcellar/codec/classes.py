@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from enum import Enum, Flag
 from typing import TYPE_CHECKING, Any, Final
 
@@ -124,10 +125,11 @@ def _decode_enum(value: Any, argument: str) -> Any:
         if member is not None:
             return member
         if issubclass(cls, Flag) and type(value) is int:
-            try:
-                return cls(value)
-            except ValueError:
-                pass
+            with suppress(ValueError):
+                flags = cls(value)
+                # The first releases of Python 3.11 drop bits that no member has; later ones refuse them.
+                if flags.value == value:
+                    return flags
     return unrestored(value, "enum:" + argument)
 
 
