@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from celery import Celery
 
+    from rootcellar.celery.awaiting import as_completed, updates, wait
     from rootcellar.celery.context import annotate, metadata
     from rootcellar.codec import register
     from rootcellar.errors import RootcellarError
@@ -26,9 +27,12 @@ __all__ = [
     "Store",
     "TaskRecord",
     "annotate",
+    "as_completed",
     "metadata",
     "open",
     "register",
+    "updates",
+    "wait",
 ]
 
 
@@ -58,8 +62,11 @@ _HOMES: Final = {
     "Store": "store.base",
     "TaskRecord": "record",
     "annotate": "celery.context",
+    "as_completed": "celery.awaiting",
     "metadata": "celery.context",
     "register": "codec",
+    "updates": "celery.awaiting",
+    "wait": "celery.awaiting",
 }
 
 

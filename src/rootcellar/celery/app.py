@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rootcellar.errors import InvalidInput
 
@@ -26,10 +26,16 @@ def store_of(app: Celery) -> Store:
 
     Raises `InvalidInput` when the app's result backend is not a rootcellar one.
     """
-    backend = backend_of(app)
-    if backend is None:
+    return required(app.backend, app).store
+
+
+def required(backend: Any, app: Celery) -> RootcellarBackend:
+    """`backend`, which is one of `app`'s. Raises `InvalidInput` when it is not a rootcellar one."""
+    from rootcellar.celery.backend import RootcellarBackend
+
+    if not isinstance(backend, RootcellarBackend):
         raise InvalidInput(
             f"the result backend of the app {app.main!r} is not rootcellar; "
             'set result_backend = "rootcellar+<store url>", for example "rootcellar+sqlite:///results.db"'
         )
-    return backend.store
+    return backend

@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ from rootcellar.celery.meta import meta_of, unreadable_meta
 from rootcellar.celery.waiters import Waiters
 from rootcellar.errors import CodecError
 from rootcellar.record import TaskRecord
+from rootcellar.waiting.aio import answer, hand_over
 from rootcellar.waiting.hub import Hub
 
 _consumers: Final[weakref.WeakSet[ResultConsumer]] = weakref.WeakSet()
@@ -60,14 +61,21 @@ class ResultConsumer(BaseResultConsumer):
     def hub(self) -> Hub:
         """What reads the records that somebody waits for."""
         if self._hub is None:
-            self._hub = Hub(self.backend.store, self._deliver)
+            self._hub = Hub(self.backend.store, self._deliver, self._answer)
         return self._hub
 
     def _deliver(self, records: list[TaskRecord]) -> None:
-        """In the hub's thread: hand over to whoever drains, so that callbacks run where somebody waits."""
-        with self._changed:
-            self._arrived.extend(records)
-            self._changed.notify_all()
+        """In the hub's thread: hand over to coroutines, and to whoever drains: callbacks run where somebody waits."""
+        hand_over((ticket, record) for record in records for ticket in self.waiters.tickets(record.id))
+        arrived = [record for record in records if self.waiters.of(record.id)]
+        if arrived:
+            with self._changed:
+                self._arrived.extend(arrived)
+                self._changed.notify_all()
+
+    def _answer(self, ids: Iterable[str], error: Exception | None) -> None:
+        """In the hub's thread. Result objects were answered by a read of their own: see `on_wait_for_pending`."""
+        answer((ticket for task_id in ids for ticket in self.waiters.tickets(task_id)), error)
 
     def stop(self) -> None:
         """Wait for nothing any more."""
@@ -98,13 +106,14 @@ class ResultConsumer(BaseResultConsumer):
         try:
             while self._arrived:
                 record = self._arrived.popleft()
-                self.on_state_change(self._meta(record), None)
+                self.on_state_change(self.meta(record), None)
         finally:
             self._handing_over.release()
             with self._changed:
                 self._changed.notify_all()
 
-    def _meta(self, record: TaskRecord) -> dict[str, Any]:
+    def meta(self, record: TaskRecord) -> dict[str, Any]:
+        """Celery's meta of a record; where that cannot be read, of a task that failed for it."""
         try:
             return meta_of(record.id, record, self.backend.values)
         except (CodecError, KombuError) as error:  # whoever drains may wait for another task

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
+from rootcellar.waiting.aio import Ticket
 from rootcellar.waiting.hub import Hub
 
 
 class Waiters:
     """The result objects that wait, by task; several may wait for the same one. `hub` reads what they wait for.
+
+    Coroutines wait by tickets, which are kept apart: they are told in another way.
 
     Celery has such a register itself, but before 5.7 it kept only one result object for each task, and the others
     waited for ever.
@@ -24,6 +28,7 @@ class Waiters:
         self._hub = hub
         self._held: dict[str, dict[int, Any]] = {}
         self._weak: dict[str, WeakValueDictionary[int, Any]] = {}
+        self._tickets: dict[str, dict[int, Ticket]] = {}
         self._left: deque[str] = deque()
         self._lock = threading.Lock()
 
@@ -40,13 +45,21 @@ class Waiters:
                 self._hub.add([task_id])
         self._settle()
 
-    def discard(self, result: Any) -> None:
-        """`result` waits no more. Never blocks and never raises."""
-        for kind in (self._held, self._weak):
-            waiters = kind.get(result.id)
+    def take(self, tickets: Sequence[Ticket]) -> None:
+        """Coroutines wait from now on."""
+        with self._lock:
+            for ticket in tickets:
+                self._tickets.setdefault(ticket.id, {})[id(ticket)] = ticket
+            self._hub.add([ticket.id for ticket in tickets])
+        self._settle()
+
+    def discard(self, waiter: Any) -> None:
+        """A result object, or a ticket, waits no more. Never blocks and never raises."""
+        for kind in (self._held, self._weak, self._tickets):
+            waiters = kind.get(waiter.id)
             if waiters is not None:
-                waiters.pop(id(result), None)
-                self._left.append(result.id)
+                waiters.pop(id(waiter), None)
+                self._left.append(waiter.id)
         self._settle()
 
     def of(self, task_id: str) -> list[Any]:
@@ -54,9 +67,13 @@ class Waiters:
         kinds = (self._held.get(task_id), self._weak.get(task_id))
         return list({id(result): result for kind in kinds if kind for result in list(kind.values())}.values())
 
+    def tickets(self, task_id: str) -> list[Ticket]:
+        """The tickets of the coroutines that wait for a task."""
+        return list(self._tickets.get(task_id, {}).values())
+
     def __len__(self) -> int:
         """How many tasks are waited for."""
-        return len(self._held.keys() | self._weak.keys())
+        return len(self._held.keys() | self._weak.keys() | self._tickets.keys())
 
     def _settle(self) -> None:
         """Forget the tasks that nobody waits for, unless another thread is at it: it sees to what was left here."""
@@ -68,8 +85,9 @@ class Waiters:
                 self._lock.release()
 
     def _forget_if_alone(self, task_id: str) -> None:
-        for kind in (self._held, self._weak):
+        kinds: tuple[dict[str, Any], ...] = (self._held, self._weak, self._tickets)
+        for kind in kinds:
             if not kind.get(task_id):
                 kind.pop(task_id, None)
-        if task_id not in self._held and task_id not in self._weak:
+        if not any(task_id in kind for kind in kinds):
             self._hub.discard([task_id])

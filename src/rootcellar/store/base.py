@@ -16,7 +16,8 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, ClassVar, ParamSpec, Self, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Self, TypeVar
 
 import msgspec
 
@@ -46,6 +47,9 @@ from rootcellar.store.chord import ChordPart, ChordState
 from rootcellar.store.documents import decode_record
 from rootcellar.store.url import redact
 from rootcellar.store.watch import Watcher
+
+if TYPE_CHECKING:
+    from rootcellar.store.aio import AsyncStore
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -78,6 +82,13 @@ class Store(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @cached_property
+    def aio(self) -> AsyncStore:
+        """The same methods, awaited: for asyncio."""
+        from rootcellar.store.aio import AsyncStore
+
+        return AsyncStore(self)
 
     # -- set-up --------------------------------------------------------------------------------------------------------
 
@@ -157,6 +168,7 @@ class Store(ABC):
 
     def find(
         self,
+        /,
         query: QueryLike = None,
         *,
         order: str | Sequence[Order] | None = None,
@@ -182,7 +194,7 @@ class Store(ABC):
         more = len(found) > query.limit
         return Page(records, query.cursor_after(records[-1]) if more else None)
 
-    def scan(self, query: QueryLike = None, *, batch: int = 1000, **equal: Any) -> Iterator[TaskRecord]:
+    def scan(self, /, query: QueryLike = None, *, batch: int = 1000, **equal: Any) -> Iterator[TaskRecord]:
         """Every record that `query` is true of, ordered by id unless the query says else, page by page."""
         request = self.query(query, limit=batch, **equal)
         if request.order == NEWEST_FIRST:
@@ -194,12 +206,12 @@ class Store(ABC):
                 return
             request = Query(where=request.where, order=request.order, limit=batch, cursor=page.cursor)
 
-    def count(self, query: QueryLike = None, **equal: Any) -> int:
+    def count(self, /, query: QueryLike = None, **equal: Any) -> int:
         """How many records `query` is true of."""
         return self._call(self._count, self.query(query, **equal).where)
 
     def stats(
-        self, query: QueryLike = None, *, by: str | Sequence[str] = (), bucket: int | None = None, **equal: Any
+        self, /, query: QueryLike = None, *, by: str | Sequence[str] = (), bucket: int | None = None, **equal: Any
     ) -> list[Statistic]:
         """Counts and times of groups of records: see `Aggregate`; the largest group first."""
         fields = tuple(field for field in by.split(",") if field) if isinstance(by, str) else tuple(by)
@@ -208,6 +220,7 @@ class Store(ABC):
 
     def query(
         self,
+        /,
         query: QueryLike = None,
         *,
         order: str | Sequence[Order] | None = None,

@@ -37,11 +37,20 @@ class Hub:
 
     `deliver` gets records in document form, in the hub's thread; it must not block. Safe to use from many threads and,
     after a fork, in the child, where nobody waits at first.
+
+    `answer` is told, behind `deliver` and likewise, which tasks have been read for the first time since somebody began
+    to wait for them, and None; or that they could not be read, and why.
     """
 
-    def __init__(self, store: Store, deliver: Callable[[list[TaskRecord]], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        deliver: Callable[[list[TaskRecord]], None],
+        answer: Callable[[Iterable[str], Exception | None], None] = lambda ids, error: None,  # noqa: ARG005
+    ) -> None:
         self._store = store
         self._deliver = deliver
+        self._answer = answer
         self._reset()
 
     def _reset(self) -> None:
@@ -49,6 +58,8 @@ class Hub:
         self._lock = threading.Lock()
         self._seen: dict[str, str | None] = {}
         self._new: set[str] = set()
+        #: What is to be read, or being read, for the first time since somebody began to wait for it.
+        self._unread: set[str] = set()
         #: What the watcher is yet to be told. Not by `discard`: a finaliser may run while the watcher holds its lock.
         self._gone: deque[str] = deque()
         self._thread: threading.Thread | None = None
@@ -109,8 +120,10 @@ class Hub:
                 self._watch_until_idle()
             except StoreError as error:
                 logger.warning("waiting for results is interrupted, trying again: %s", error)
-            except Exception:
+                self._answer(self._unread, error)
+            except Exception as error:
                 logger.exception("waiting for results failed, trying again")
+                self._answer(self._unread, error)
             else:
                 return
             if self._finish_if_idle():
@@ -121,6 +134,8 @@ class Hub:
                 self._new.update(self._seen)
 
     def _watch_until_idle(self) -> None:
+        with self._lock:
+            self._unread = set(self._new)
         watcher = self._store.watcher()
         try:
             with self._lock:
@@ -139,6 +154,8 @@ class Hub:
             new = self._changes(watcher)
             if new:
                 self._read(new)
+                self._answer(new, None)
+                self._unread = set()
                 self._pause = _FIRST_PAUSE
             hint = watcher.wait(BACKSTOP)
             if hint is None or time.monotonic() - last_full_read >= BACKSTOP:
@@ -154,6 +171,7 @@ class Hub:
             if gone:
                 watcher.unwatch([task_id for task_id in gone if task_id not in self._seen])
             new, self._new = self._new, set()
+            self._unread = new
         return new
 
     def _waited(self) -> list[str]:
