@@ -142,10 +142,13 @@ class _Wanted:
         if not record.ready or self.backend is None:
             return []
         fulfilled = self.missing.pop(record.id, []) + self.parents.pop(record.id, [])
-        meta = self.backend.result_consumer.meta(record)
+        consumer = self.backend.result_consumer
+        meta = consumer.meta(record)
         for result in fulfilled:
             if result._cache is None:  # noqa: SLF001 - as Celery's own consumers do
                 result._maybe_set_cache({**meta})  # noqa: SLF001
+        # The callbacks of others run where somebody waits. A `GroupResult` waits, in this sense, from its making.
+        consumer.hand_over()
         return fulfilled
 
     def values(self, *, propagate: bool) -> Any:

@@ -96,6 +96,11 @@ class ResultConsumer(BaseResultConsumer):
         """Hand what arrived to the results that wait for it; block for it at most `timeout` seconds."""
         self._drain(timeout, until=lambda: False)
 
+    def hand_over(self) -> None:
+        """Hand what arrived to the results that wait for it; never blocks. For those who wait but do not drain."""
+        if self._arrived:
+            self._drain(0, until=lambda: True)
+
     def _drain(self, timeout: float | None, until: Callable[[], bool]) -> None:
         with self._changed:
             if not self._arrived and not until():
