@@ -15,7 +15,7 @@ import pytest
 import rootcellar
 from rootcellar.record import Change
 from rootcellar.stores.postgresql import PostgreSQLStore, push
-from rootcellar.stores.postgresql.push import Listener, channel_name, payloads
+from rootcellar.stores.postgresql.push import PostgreSQLListener, channel_name, payloads
 from tests.servers.proxy import FaultProxy
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -31,13 +31,13 @@ def opened(url: str) -> PostgreSQLStore:
     return store
 
 
-def is_listening(watcher: Listener) -> bool:
+def is_listening(watcher: PostgreSQLListener) -> bool:
     return watcher.listening
 
 
-def listener(store: PostgreSQLStore) -> Listener:
+def listener(store: PostgreSQLStore) -> PostgreSQLListener:
     watcher = store.watcher()
-    assert isinstance(watcher, Listener)
+    assert isinstance(watcher, PostgreSQLListener)
     if watcher.listening:
         assert watcher.wait(3600) is None  # the second look
     return watcher
@@ -50,7 +50,7 @@ def store(postgresql_url: str) -> Iterator[PostgreSQLStore]:
         yield store
 
 
-def heard(watcher: Listener, count: int) -> set[str]:
+def heard(watcher: PostgreSQLListener, count: int) -> set[str]:
     """The next `count` ids that are announced."""
     ids: set[str] = set()
     while len(ids) < count:
@@ -202,7 +202,7 @@ def test_a_lost_connection_is_made_anew(store: PostgreSQLStore) -> None:
 def test_without_a_server_a_watcher_polls_until_there_is_one(
     postgresql_url: str, fault_proxy: Callable[[str], FaultProxy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Listener, "first_pause", 0.01)
+    monkeypatch.setattr(PostgreSQLListener, "first_pause", 0.01)
     proxy = fault_proxy(postgresql_url)
     with opened(proxy.url) as store:
         store.setup()

@@ -8,13 +8,10 @@ statement that writes finds out whether anybody has it. Whatever is lost on the 
 
 from __future__ import annotations
 
-import selectors
-import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from logging import getLogger
 from typing import Final
 from zlib import crc32
@@ -24,7 +21,7 @@ import psycopg
 
 from rootcellar.background import start_thread
 from rootcellar.errors import StoreError
-from rootcellar.store.watch import Watcher
+from rootcellar.store.listen import Listener
 from rootcellar.stores._sql.names import Names
 from rootcellar.stores.postgresql.dialect import identifier
 from rootcellar.stores.postgresql.pool import Pool
@@ -171,149 +168,60 @@ def _report(error: Exception) -> None:
     logger.debug("an announcement was lost; who waits polls: %s", type(error).__name__)
 
 
-class Listener(Watcher):
-    """Waits for announcements on a connection of its own; polls where there is none to be had.
+class Ear:
+    """A session that listens. It can say only that it does not know while writers may not have seen it yet."""
 
-    After a connection was lost, and behind a pooler, which passes no announcements on, `wait` says that it does not
-    know what changed.
-    """
-
-    #: Seconds until a lost connection is tried again: the first time and at most.
-    first_pause = 0.5
-    last_pause = 15.0
     #: Seconds after which a writer that saw nobody listen, just before this one did, has committed.
     second_look = 0.05
 
-    def __init__(self, connect: Callable[[], Session], names: Names) -> None:
-        super().__init__()
-        self._connect = connect
-        self._begin = (
+    def __init__(self, session: Session, names: Names) -> None:
+        self._session = session
+        for sql in (
             f"SELECT pg_advisory_lock_shared({presence_key(names)})",
             f"LISTEN {identifier(channel_name(names))}",
-        )
-        self._lock = threading.Lock()
-        self._watched: set[str] = set()
-        self._bell, self._ear = socket.socketpair()
-        for end in (self._bell, self._ear):
-            end.setblocking(False)  # noqa: FBT003 - the socket's own signature
-        self._session: Session | None = None
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._ear, selectors.EVENT_READ)
-        self._pause = self.first_pause
-        self._retry_at = 0.0
-        self._look_again_at = float("inf")
-        self._closed = False
-        self._try_listening()
+        ):
+            session.query(sql)
+        self.look_at = time.monotonic() + self.second_look
 
     @property
-    def listening(self) -> bool:
-        """Whether announcements reach this watcher; it polls where they do not."""
-        return self._session is not None
+    def descriptor(self) -> int:
+        """See `rootcellar.store.listen.Ear`."""
+        return self._session.descriptor
 
-    def watch(self, ids: Iterable[str]) -> None:
-        """See `Watcher.watch`."""
-        super().watch(ids)
-        with self._lock:
-            self._watched.update(ids)
-
-    def unwatch(self, ids: Iterable[str]) -> None:
-        """See `Watcher.unwatch`."""
-        with self._lock:
-            self._watched.difference_update(ids)
-
-    def wait(self, timeout: float) -> frozenset[str] | None:
-        """See `Watcher.wait`."""
-        session = self._session
-        if session is None:
-            return self._wait_without(timeout)
+    def heard(self) -> set[str] | None:
+        """See `rootcellar.store.listen.Ear`."""
+        announced = self._session.announcements()
+        if time.monotonic() >= self.look_at:
+            self.look_at = float("inf")
+            return None
         try:
-            return self._listen(session, timeout)
-        except (psycopg.Error, OSError, ValueError) as error:
-            logger.debug("the connection that listens was lost: %s", type(error).__name__)
-            self._disconnect()
+            return {task_id for payload in announced for task_id in _decode(payload)}
+        except msgspec.MsgspecError:  # `_EVERYTHING`
             return None
 
-    def _wait_without(self, timeout: float) -> frozenset[str] | None:
-        if time.monotonic() < self._retry_at:
-            return super().wait(timeout)
-        self._try_listening()
-        return None  # what finished before is not announced again
-
-    def wake(self) -> None:
-        """See `Watcher.wake`."""
-        super().wake()
-        with suppress(OSError):  # full of calls that nobody answered yet, or closed
-            self._bell.send(b"!")
-
     def close(self) -> None:
-        """See `Watcher.close`."""
-        self._closed = True
-        self._disconnect()
-        self._selector.close()
-        self._bell.close()
-        self._ear.close()
+        """See `rootcellar.store.listen.Ear`."""
+        self._session.close()
 
-    def _try_listening(self) -> None:
+
+class PostgreSQLListener(Listener):
+    """Hears announcements on a session of its own; polls behind a pooler, which passes none on."""
+
+    failures = (psycopg.Error,)
+    first_pause = 0.5
+
+    def __init__(self, connect: Callable[[], Session], names: Names) -> None:
+        self._connect = connect
+        self._names = names
+        super().__init__()
+
+    def _open(self) -> Ear | None:
+        session = self._connect()
         try:
-            session = self._connect()
-        except (psycopg.Error, StoreError) as error:
-            self._put_off(error)
-            return
-        if session.pooled:
+            if not session.pooled:
+                return Ear(session, self._names)
+        except BaseException:
             session.close()
-            self._retry_at = float("inf")
-            return
-        try:
-            for sql in self._begin:
-                session.query(sql)
-        except psycopg.Error as error:
-            session.close()
-            self._put_off(error)
-            return
-        self._session, self._pause = session, self.first_pause
-        self._look_again_at = time.monotonic() + self.second_look
-        self._selector.register(session.descriptor, selectors.EVENT_READ)
-
-    def _put_off(self, error: Exception) -> None:
-        logger.debug("cannot listen, polling for %.1f s: %s", self._pause, type(error).__name__)
-        self._retry_at = time.monotonic() + self._pause
-        self._pause = min(self._pause * 2, self.last_pause)
-
-    def _disconnect(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            self._selector.unregister(session.descriptor)
-            session.close()
-        self._retry_at = float("inf") if self._closed else 0.0
-
-    def _listen(self, session: Session, timeout: float) -> frozenset[str] | None:
-        deadline = time.monotonic() + timeout
-        while not self._woken.is_set():
-            changed = self._concerned(session.announcements())
-            if changed is None or changed:
-                return changed
-            now = time.monotonic()
-            if now >= self._look_again_at:
-                self._look_again_at = float("inf")
-                return None
-            if now >= deadline:
-                return changed
-            self._selector.select(min(deadline, self._look_again_at) - now)
-        self._quiet()
-        return self._concerned(session.announcements())
-
-    def _quiet(self) -> None:
-        self._woken.clear()
-        with suppress(OSError):
-            self._ear.recv(4096)
-
-    def _concerned(self, announced: Sequence[bytes]) -> frozenset[str] | None:
-        """The watched ones among the announced ids; None when some could not be named."""
-        ids: set[str] = set()
-        for payload in announced:
-            try:
-                ids.update(_decode(payload))
-            except msgspec.MsgspecError:
-                return None
-        with self._lock:
-            return frozenset(ids & self._watched)
+            raise
+        session.close()
+        return None

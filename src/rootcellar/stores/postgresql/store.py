@@ -30,7 +30,7 @@ from rootcellar.stores.postgresql.documents import jsonb_text
 from rootcellar.stores.postgresql.faults import translated
 from rootcellar.stores.postgresql.merge import merge_sql, record_json
 from rootcellar.stores.postgresql.pool import Pool
-from rootcellar.stores.postgresql.push import Announcer, Listener, channel_name, presence
+from rootcellar.stores.postgresql.push import Announcer, PostgreSQLListener, channel_name, presence
 from rootcellar.stores.postgresql.schema import Schema, path_indexes
 from rootcellar.stores.postgresql.session import Prepared, Session, parameter, read_rows, text_array
 
@@ -264,7 +264,7 @@ class PostgreSQLStore(SQLStore):
     # -- waiting, closing ----------------------------------------------------------------------------------------------
 
     def _watcher(self) -> Watcher:
-        return Listener(self._connect, self.names)
+        return PostgreSQLListener(self._connect, self.names)
 
     def _close(self) -> None:
         self._announcer.close()
