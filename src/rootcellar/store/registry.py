@@ -18,6 +18,9 @@ _SCHEMES: Final[dict[str, str]] = {
     "postgres": "rootcellar.stores.postgresql:PostgreSQLStore",
     "mysql": "rootcellar.stores.mysql:MySQLStore",
     "mariadb": "rootcellar.stores.mysql:MySQLStore",
+    **dict.fromkeys(
+        ("redis", "rediss", "valkey", "valkeys", "unix", "sentinel"), "rootcellar.stores.redis:RedisStore"
+    ),
 }
 #: Everything else that SQLAlchemy speaks goes the plain path.
 _SQLALCHEMY: Final = "rootcellar.stores.sqlalchemy:SQLAlchemyStore"

@@ -15,6 +15,10 @@ def at(seconds: float) -> datetime:
     return NINE + timedelta(seconds=seconds)
 
 
+#: An end that no engine, which may remove by itself what is past its end, has yet come to.
+FAR_OFF: Final = at(5e9)
+
+
 def queued(task_id: str, seconds: float = 0, **request: Any) -> Change:
     """A publisher's report of a task; keywords are fields of the request."""
     moment = at(seconds)

@@ -11,7 +11,7 @@ from rootcellar.record import FIELDS, Change, Request
 from rootcellar.store import Store
 from rootcellar.testing.comparing import assert_same_record, assert_same_records
 from rootcellar.testing.conformance.base import StoreTests
-from rootcellar.testing.samples import annotated, at, progressed, queued, record_of, succeeded
+from rootcellar.testing.samples import FAR_OFF, annotated, at, progressed, queued, record_of, succeeded
 
 #: Ids that differ to us and that some collation, padding or pattern would take for the same.
 HARD_IDS: Final = (
@@ -27,7 +27,7 @@ def full_change(task_id: str) -> Change:
         id=task_id, at=at(9.000001), state="SUCCESS", attempt=3, generation=1, started_at=at(8.5),
         worker="celery@söhne", pid=4_194_304, result={"total": "1.10"}, result_types={"/total": "decimal"},
         children=[["child", None]], error={"type": "X", "message": "warned"},
-        progress=[1], progress_types={"": "tuple"}, queued_at=at(0.25), expires_at=at(86_400.75),
+        progress=[1], progress_types={"": "tuple"}, queued_at=at(0.25), expires_at=FAR_OFF,
         metadata={"user": 42}, metadata_order={"user": "1763715600120000" + "0" * 8 + '{"":"enum"}'},
         request=Request(
             name="shop.report", args=[1], args_types={"": "tuple"}, kwargs={"a": None}, kwargs_types={"/a": "uuid"},
@@ -107,7 +107,7 @@ class Reading(StoreTests):
         assert record.history[0].at.utcoffset() == timedelta(0)
 
     def test_times_of_another_zone_are_the_same_instant(self, store: Store) -> None:
-        moment = datetime(2026, 10, 25, 2, 30, tzinfo=timezone(timedelta(hours=5, minutes=45)))
+        moment = datetime(2126, 10, 25, 2, 30, tzinfo=timezone(timedelta(hours=5, minutes=45)))
         store.apply(
             [Change(id="a", at=moment, state="STARTED", started_at=moment, queued_at=moment, expires_at=moment)]
         )

@@ -87,9 +87,7 @@ class _Life:
     def expiry(self, at: datetime) -> datetime | None:
         if not self.chance():
             return None
-        if not self.expiring:
-            return FAR_FUTURE
-        return at + timedelta(seconds=self.pick(_LIVES))
+        return (at if self.expiring else FAR_FUTURE) + timedelta(seconds=self.pick(_LIVES))
 
     # -- publishers
 
@@ -218,12 +216,13 @@ class _Life:
 
 @st.composite
 def histories(
-    draw: st.DrawFn, task_id: str = "task", *, successes: int = 1, attempts: int = 3, expiring: bool = True
+    draw: st.DrawFn, task_id: str = "task", *, successes: int = 1, attempts: int = 3, expiring: bool = False
 ) -> list[Change]:
     """The changes of one task's life, oldest first; never none.
 
     `successes`: how many of its runs may succeed; above one, the record depends on which was stored first. `attempts`:
-    how many it has at most. `expiring`: whether records may expire at a time that has passed already.
+    how many it has at most. `expiring`: whether records may expire at a time that has passed already, at which
+    some engines remove them.
     """
     life = _Life(draw, task_id, successes=successes, expiring=expiring)
     if life.chance():
