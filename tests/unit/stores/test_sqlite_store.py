@@ -13,12 +13,12 @@ import pytest
 import rootcellar
 from rootcellar import F
 from rootcellar.errors import AccessDenied, InvalidInput, RootcellarError, SchemaError, StoreUnavailable, StoreURLError
-from rootcellar.query import Expression
+from rootcellar.query import Aggregate, Expression
 from rootcellar.record import Change, Request, TaskRecord
+from rootcellar.stores._sql.slices import sliced
 from rootcellar.stores._sql.statements import PageClauses
 from rootcellar.stores.sqlite import SQLiteStore, connections
 from rootcellar.stores.sqlite.joins import join_values
-from rootcellar.stores.sqlite.slices import sliced
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -314,6 +314,23 @@ def test_an_index_serves_the_common_questions(path: Path, query: Expression | No
     assert "SCAN" not in details
 
 
+def test_statistics_of_a_span_of_time_read_no_more_than_that(store: SQLiteStore) -> None:
+    request = Aggregate(by=("name", "state"), where=(F.finished_at > NOON).node)
+    statement = store._statements.aggregate(request)
+    plan = store._database.rows(f"EXPLAIN QUERY PLAN {statement.sql}", statement.parameters)
+    assert "SEARCH rootcellar_task USING INDEX rootcellar_task_updated (updated_at>?)" in [row[3] for row in plan]
+
+
+def test_durations_are_columns_that_everybody_can_read(store: SQLiteStore, path: Path) -> None:
+    queued, started = NOON - timedelta(microseconds=1), NOON + timedelta(microseconds=999_999)
+    finished = NOON + timedelta(days=1, microseconds=1)
+    store.apply([Change(id="a", at=finished, state="SUCCESS", started_at=started, queued_at=queued), success("b")])
+    connection = sqlite3.connect(path)
+    rows = connection.execute("SELECT id, wait, runtime FROM rootcellar_task ORDER BY id").fetchall()
+    connection.close()
+    assert rows == [("a", 1.0, 86399.000002), ("b", None, None)]
+
+
 # -- pages -------------------------------------------------------------------------------------------------------------
 
 
@@ -330,6 +347,22 @@ def test_much_is_walked_by_time_and_little_is_sorted(store: SQLiteStore, monkeyp
     assert [record.id for record in store.find(F.name.matches("mail.*"), limit=100)][:2] == ["0990", "0980"]
     assert walked[0] is True
     assert walked[1] is False
+
+
+def test_a_short_time_is_walked_however_much_there_is_besides(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def noted(connection: sqlite3.Connection, where: str, much: int, page: PageClauses) -> bool:
+        looked.append(where)
+        return holds(connection, where, much, page)
+
+    looked: list[str] = []
+    holds = store._pages._holds
+    monkeypatch.setattr(store._pages, "_holds", noted)
+    store.apply([named(number, "shop.a") for number in range(1000)])
+    late = F.name.matches("shop.*") & (F.finished_at > NOON + timedelta(seconds=990))
+    assert [record.id for record in store.find(late, limit=10)][:2] == ["0999", "0998"]
+    assert [where.split()[:2] for where in looked] == [["INDEXED", "BY"]]
 
 
 def test_pages_do_without_an_index_that_was_dropped(store: SQLiteStore, path: Path) -> None:

@@ -7,6 +7,7 @@
 - `merging`: the join of two records as the SET clause of an upsert;
 - `rows`: records as rows and back;
 - `queries`: SQL files whose statements have names;
+- `slices`: clean-up beside writers;
 - `schema`: migrations, what a DBA would run, and drift;
 - `store`: the hooks that follow from all of these.
 """

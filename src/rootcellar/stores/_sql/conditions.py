@@ -6,12 +6,12 @@ below a negation null is made false first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from datetime import datetime
 from typing import Any, Final
 
 from rootcellar.query import FIELD_KINDS, ORDER_OPS, And, Condition, Kind, Node, Not, Op, Or
-from rootcellar.stores._sql.dialect import Bindings, Dialect
+from rootcellar.stores._sql.dialect import DURATIONS, Bindings, Dialect
 
 TRUE: Final = "1 = 1"
 FALSE: Final = "1 = 0"
@@ -20,6 +20,7 @@ _CHAIN: Final = 8
 _INT64: Final = range(-(2**63), 2**63)
 #: No later than `updated_at` of the same record; `finished_at`, when set, equals it.
 _NOT_AFTER_UPDATED: Final = frozenset({"queued_at", "started_at", "finished_at"})
+_SAME_AS_UPDATED: Final = frozenset({"finished_at", "updated_at"})
 _LOWER: Final = frozenset({Op.GT, Op.GE, Op.EQ})
 _UPPER: Final = frozenset({Op.LT, Op.LE, Op.EQ})
 
@@ -35,13 +36,13 @@ class Conditions:
         """The clause for a whole tree, with the bounds on `updated_at` that follow from it, for the index's sake."""
         return " AND ".join([self._clause(node), *self._implied(node)])
 
+    def span(self, node: Node) -> str:
+        """What `where` says of `updated_at` alone; empty when that is nothing."""
+        return " AND ".join(self._implied(node, _NOT_AFTER_UPDATED | {"updated_at"}))
+
     def expression(self, field: str) -> str:
         """The SQL of a field: a column, or what is computed from two."""
-        if field == "runtime":
-            return self._dialect.seconds_between("started_at", "finished_at")
-        if field == "wait":
-            return self._dialect.seconds_between("queued_at", "started_at")
-        return field
+        return self._dialect.duration(field) if field in DURATIONS else field
 
     def _clause(self, node: Node) -> str:
         if isinstance(node, And):
@@ -113,14 +114,14 @@ class Conditions:
             return dialect.document_contains(column, path, value, self._bind)
         return dialect.document_matches(column, path, value, self._bind)
 
-    def _implied(self, node: Node) -> Iterator[str]:
+    def _implied(self, node: Node, fields: Container[str] = _NOT_AFTER_UPDATED) -> Iterator[str]:
         if isinstance(node, And):
             for child in node.nodes:
-                yield from self._implied(child)
-        elif isinstance(node, Condition) and node.field in _NOT_AFTER_UPDATED and isinstance(node.value, datetime):
+                yield from self._implied(child, fields)
+        elif isinstance(node, Condition) and node.field in fields and isinstance(node.value, datetime):
             if node.op in _LOWER:
                 yield f"updated_at >= {self._bind(node.value)}"
-            if node.op in _UPPER and node.field == "finished_at":
+            if node.op in _UPPER and node.field in _SAME_AS_UPDATED:
                 yield f"updated_at <= {self._bind(node.value)}"
 
 

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from rootcellar.query import Op, PathPart
 
 Path = tuple[PathPart, ...]
+
+#: The fields that no record stores: the time columns that each lies between.
+DURATIONS: Final = {"runtime": ("started_at", "finished_at"), "wait": ("queued_at", "started_at")}
 
 
 class Bindings:
@@ -96,8 +99,12 @@ class Dialect(ABC):
     # -- computed ------------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def seconds_between(self, start: str, end: str) -> str:
-        """The seconds from one time column to another, as a double; null when either is."""
+    def duration(self, field: str) -> str:
+        """One of `DURATIONS` in seconds, as a double; null when either time is."""
+
+    def group_key(self, column: str) -> str:
+        """A column, as what rows are grouped by."""
+        return column
 
     @abstractmethod
     def time_bucket(self, column: str, seconds: int) -> str:

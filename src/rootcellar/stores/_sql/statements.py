@@ -30,10 +30,14 @@ class Statement(NamedTuple):
 
 
 class PageClauses(NamedTuple):
-    """A page: its WHERE, the part of it that is the query's own condition, its ORDER BY, their parameters."""
+    """A page: its WHERE, the part of it that is the query's own condition, its ORDER BY, their parameters.
+
+    `span`: what that condition says, or implies, of `updated_at`; empty when that is nothing.
+    """
 
     where: str
     condition: str
+    span: str
     order: str
     parameters: dict[str, Any]
 
@@ -92,7 +96,8 @@ class Statements:
             terms[0] = _Term(_SAME.get(first, terms[0].column), terms[0].descending, nullable=False)
         if after is not None:
             clauses.append(_behind(bind, terms, after))
-        return PageClauses(" AND ".join(clauses), clauses[0], ", ".join(map(self._sorting, terms)), bind.values)
+        order_by = ", ".join(map(self._sorting, terms))
+        return PageClauses(" AND ".join(clauses), clauses[0], conditions.span(query.where), order_by, bind.values)
 
     def _sorting(self, term: _Term) -> str:
         if term.nullable:
@@ -111,7 +116,7 @@ class Statements:
         conditions = Conditions(self._dialect, bind)
         clause = conditions.where(request.where)
         runtime, wait = conditions.expression("runtime"), conditions.expression("wait")
-        keys = [*request.by]
+        keys = [*map(self._dialect.group_key, request.by)]
         if request.bucket is not None:
             keys.append(self._dialect.time_bucket("updated_at", request.bucket))
         counted = ", ".join(

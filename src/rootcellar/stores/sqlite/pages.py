@@ -30,7 +30,7 @@ class Pages:
     def rows(self, connection: sqlite3.Connection, *, page: PageClauses, limit: int) -> list[Sequence[Any]]:
         """The rows of a page, in order."""
         chosen = self._chosen(page, limit)
-        if self._is_sorted(connection, chosen, page) and self._is_much(connection, page, limit):
+        if self._is_sorted(connection, chosen, page) and self._is_walked(connection, page, limit):
             return self._read(connection, self._chosen(page, limit, f"INDEXED BY {self._by_time}"), page)
         return self._read(connection, chosen, page)
 
@@ -64,15 +64,21 @@ class Pages:
             return False
         return True
 
-    def _is_much(self, connection: sqlite3.Connection, page: PageClauses, limit: int) -> bool:
-        """Whether there are so many that walking costs less.
+    def _is_walked(self, connection: sqlite3.Connection, page: PageClauses, limit: int) -> bool:
+        """Whether there are so many that walking costs less, or the time they are of is so short.
 
         Sorting costs as much as there is; walking, where these are spread evenly over all records, `limit` times as
         much as there are records to one of these. The two meet at the root, or half of it: to sort, rows are read here
-        and there, and walking reads them in turn.
+        and there, and walking reads them in turn. Where a time is given that holds no more than that, this is known
+        without a look at the others that an index on what is filtered leads to.
         """
         (records,) = connection.execute(f"SELECT coalesce(max(rowid), 0) FROM {self._task}").fetchone()  # noqa: S608
         much = math.isqrt(limit * records) // 2
-        some = f"SELECT 1 FROM {self._task} WHERE {page.condition} LIMIT {much}"  # noqa: S608
+        if page.span and not self._holds(connection, f"INDEXED BY {self._by_time} WHERE {page.span}", much, page):
+            return True
+        return much > 0 and self._holds(connection, f"WHERE {page.condition}", much, page)
+
+    def _holds(self, connection: sqlite3.Connection, where: str, much: int, page: PageClauses) -> bool:
+        some = f"SELECT 1 FROM {self._task} {where} LIMIT {much}"  # noqa: S608
         (count,) = connection.execute(f"SELECT count(*) FROM ({some})", page.parameters).fetchone()  # noqa: S608
-        return bool(count >= much > 0)
+        return bool(count >= much)

@@ -4,7 +4,7 @@ SELECT coalesce(max(version), 0) FROM {version};
 
 -- name: columns
 -- The columns of a table, in order, and their types.
-SELECT name, type FROM pragma_table_info(:table);
+SELECT name, type FROM pragma_table_xinfo(:table);
 
 -- name: indexes
 -- The indexes of a table.

@@ -19,8 +19,10 @@ from rootcellar.store.chord import ChordPart, ChordState
 from rootcellar.store.url import StoreURL
 from rootcellar.store.watch import Watcher
 from rootcellar.stores._sql.columns import TABLES, Logical
+from rootcellar.stores._sql.dialect import DURATIONS
 from rootcellar.stores._sql.rows import TEXT_TIMES, Row, json_text
 from rootcellar.stores._sql.schema import DeclaredPath, Shape, drift, expected_shape, pending
+from rootcellar.stores._sql.slices import sliced
 from rootcellar.stores._sql.statements import Statement
 from rootcellar.stores._sql.store import SQLStore
 from rootcellar.stores.sqlite.connections import Settings
@@ -29,7 +31,6 @@ from rootcellar.stores.sqlite.dialect import SQLiteDialect, path_indexes
 from rootcellar.stores.sqlite.faults import translated
 from rootcellar.stores.sqlite.joins import merge_sql
 from rootcellar.stores.sqlite.pages import Pages
-from rootcellar.stores.sqlite.slices import sliced
 from rootcellar.stores.sqlite.watch import MemoryWatcher, SQLiteWatcher
 
 _MEMORY: Final = frozenset({"", ":memory:"})
@@ -143,6 +144,7 @@ class SQLiteStore(SQLStore):
 
     def _expected(self) -> Shape:
         shape = expected_shape(self.names, _TYPES)
+        shape.tables["task"].update(dict.fromkeys(DURATIONS, "REAL"))
         return Shape(tables=shape.tables, indexes=shape.indexes | self._path_indexes().keys())
 
     def _shape(self, connection: sqlite3.Connection) -> Shape:

@@ -3,7 +3,8 @@
 CREATE TABLE {version} (version INTEGER NOT NULL PRIMARY KEY, applied_at TEXT NOT NULL) STRICT;
 
 -- name: task
--- One row per task: all that is known about it. Times are ISO 8601 text in UTC, documents are JSON text.
+-- One row per task: all that is known about it. Times are ISO 8601 text in UTC, documents are JSON text, durations are
+-- seconds.
 CREATE TABLE {task} (
     id TEXT NOT NULL PRIMARY KEY,
     state TEXT NOT NULL,
@@ -25,6 +26,14 @@ CREATE TABLE {task} (
     started_at TEXT,
     finished_at TEXT,
     expires_at TEXT,
+    runtime REAL GENERATED ALWAYS AS ((
+        (CAST(strftime('%s', substr(finished_at, 1, 19)) AS INTEGER) - strftime('%s', substr(started_at, 1, 19))) * 1000000
+        + substr(finished_at, 21, 6) - substr(started_at, 21, 6)
+    ) / 1000000.0) STORED,
+    wait REAL GENERATED ALWAYS AS ((
+        (CAST(strftime('%s', substr(started_at, 1, 19)) AS INTEGER) - strftime('%s', substr(queued_at, 1, 19))) * 1000000
+        + substr(started_at, 21, 6) - substr(queued_at, 21, 6)
+    ) / 1000000.0) STORED,
     request_order INTEGER NOT NULL,
     progress_order TEXT NOT NULL,
     metadata TEXT NOT NULL,

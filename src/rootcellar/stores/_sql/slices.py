@@ -15,8 +15,8 @@ _FIRST: Final = 50
 def sliced(remove: Callable[[int], int], limit: int) -> int:
     """Call `remove` with a number to remove at most, until it finds fewer or `limit` is reached; how many it removed.
 
-    The number follows from how long the slice before took: SQLite has one writer at a time, and batches back to back
-    starve the others.
+    The number follows from how long the slice before took. A slice is one transaction, for as long as which writers
+    wait: for all of it where the engine has one writer at a time, else for rows and for its part of the disk's time.
     """
     removed, size = 0, _FIRST
     while removed < limit:
