@@ -192,6 +192,15 @@ def test_the_latest_of_a_state_are_read_in_the_order_of_the_index(url: str, stor
     assert '"filesort"' not in plan
 
 
+def test_statistics_of_a_span_of_time_read_the_index_alone(url: str, store: MySQLStore) -> None:
+    store.apply([started(f"s{n}", n) for n in range(2000)])
+    execute(url, "ANALYZE TABLE rootcellar_task")
+    late = Aggregate(by=("name", "state"), where=(F.started_at > at(1990)).node)
+    plan = explained(store, store._statements.aggregate(late))
+    assert '"key": "rootcellar_task_updated"' in plan
+    assert '"using_index": true' in plan
+
+
 def test_an_indexed_path_means_what_it_means_without_index(open_store: Callable[..., MySQLStore]) -> None:
     """Texts longer than the index holds, numbers that differ in the last bit, and what only looks alike."""
     long = "x" * 300

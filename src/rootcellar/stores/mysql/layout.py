@@ -25,6 +25,8 @@ from rootcellar.stores.mysql.literals import filled
 #: Characters. An index holds 3072 bytes, and a character takes up to four.
 ID_LENGTH: Final = 255
 TEXT_LENGTH: Final = 500
+#: With a name, it has to fit into one index.
+STATE_LENGTH: Final = 255
 _BYTES: Final = 4
 #: Documents that are merged inside, and so are native JSON on both. MySQL's misreads some numbers: the others are text.
 _MERGED: Final = frozenset({"metadata", "metadata_order", "history"})
@@ -56,6 +58,7 @@ class Layout(msgspec.Struct, frozen=True):
         types = {
             "{id}": self._text_type(ID_LENGTH),
             "{text}": self._text_type(TEXT_LENGTH),
+            "{state}": self._text_type(STATE_LENGTH),
             "{order}": "VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin",
             "{options}": "ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
         }
@@ -124,7 +127,7 @@ class Layout(msgspec.Struct, frozen=True):
             return "json" if column.name in _MERGED and not self.flavour.mariadb else _LONG_TEXT
         if column.logical in _PLAIN:
             return _PLAIN[column.logical]
-        length = ID_LENGTH if column.logical is Logical.ID else TEXT_LENGTH
+        length = STATE_LENGTH if column.name == "state" else ID_LENGTH if column.logical is Logical.ID else TEXT_LENGTH
         collation = self.flavour.collation
         return f"varbinary({length * _BYTES})" if collation is None else f"varchar({length}) {collation}"
 

@@ -18,6 +18,7 @@ from rootcellar.store.url import StoreURL
 from rootcellar.store.watch import Watcher
 from rootcellar.stores._sql.rows import RowCodec
 from rootcellar.stores._sql.schema import DeclaredPath, render
+from rootcellar.stores._sql.slices import sliced
 from rootcellar.stores._sql.statements import Statement, Statements
 from rootcellar.stores._sql.store import SQLStore
 
@@ -253,28 +254,30 @@ class MySQLStore(SQLStore):
         return found
 
     def _delete(self, ids: list[str]) -> int:
-        return self._delete_some("delete", sorted(ids))
-
-    def _delete_some(self, name: str, ids: list[str], **parameters: Any) -> int:
-        """In pieces, each of which locks no more than a merge does, and in the same order."""
+        # In pieces, each of which locks no more than a merge does, and in the same order.
+        ids = sorted(ids)
         pieces = (ids[start : start + _MOST_RECORDS] for start in range(0, len(ids), _MOST_RECORDS))
-        return sum(self._run(self._named(name, ids=piece, **parameters)) for piece in pieces)
+        return sum(self._run(self._named("delete", ids=piece)) for piece in pieces)
 
     def _expire(self, now: datetime, limit: int) -> int:
-        # Read first, without locks, then deleted by key: a writer also locks the record before the indexes.
-        expired = sorted(row[0] for row in self._rows(self._named("expired", now=now, limit=limit)))
-        removed = self._delete_some("expire", expired, now=now)
+        removed = sliced(partial(self._expire_tasks, now), limit)
         if removed < limit:
-            self._run(self._named("expire_groups", now=now, limit=limit))
-            self._patiently(partial(self._expire_chords, now=now, limit=limit))
+            sliced(lambda count: self._run(self._named("expire_groups", now=now, limit=count)), limit)
+            sliced(lambda count: self._patiently(partial(self._expire_chords, now=now, limit=count)), limit)
         return removed
 
-    def _expire_chords(self, session: Session, *, now: datetime, limit: int) -> None:
+    def _expire_tasks(self, now: datetime, count: int) -> int:
+        # Read first, without locks, then deleted by key: a writer also locks the record before the indexes.
+        expired = sorted(row[0] for row in self._rows(self._named("expired", now=now, limit=count)))
+        return self._run(self._named("expire", ids=expired, now=now)) if expired else 0
+
+    def _expire_chords(self, session: Session, *, now: datetime, limit: int) -> int:
         with session.transaction():
             ids = [row[0] for row in session.rows(*self._named("expired_chords", now=now, limit=limit))]
             if ids:
                 session.run(*self._named("chords_delete_parts", ids=ids))
                 session.run(*self._named("chords_delete", ids=ids))
+        return len(ids)
 
     # -- groups and chords ---------------------------------------------------------------------------------------------
 
