@@ -37,11 +37,12 @@ class Redis(Server):
         # On restart after `stop` the data are there again, as they are in a server that was set up with care.
         saving = ["--appendonly", "yes", "--appendfsync", "always" if self.durable else "no", "--save", ""]
         keeping = ["--dir", str(self.data), *saving, "--databases", str(DATABASES)]
-        return [str(programs["redis-server"]), *network, *keeping, *self.options]
+        return [str(programs[self.programs[0]]), *network, *keeping, *self.options]
 
     def probe(self, url: str) -> str:
         with closing(Client.from_url(url, socket_timeout=5)) as client:
-            return str(client.info("server")["redis_version"])
+            server = client.info("server")
+            return str(server.get("valkey_version") or server["redis_version"])
 
     def address(self, port: int) -> str:
         return f"redis://127.0.0.1:{port}/0"

@@ -222,7 +222,7 @@ _OWN: Final[dict[str, tuple[Callable[[str], Any], str]]] = {
     "master_name": (str, "text"),
 }
 #: Read by the store itself.
-STORE_PARAMETERS: Final = frozenset({"table", "indexes", "key_prefix"})
+STORE_PARAMETERS: Final = frozenset({"table", "indexes", "prefix"})
 
 
 def _parameters(given: Mapping[str, str]) -> dict[str, Any]:

@@ -22,11 +22,11 @@ SLOTS: Final = 16384
 class Layout:
     """The names of one store's keys, as bytes.
 
-    `table`: what they begin with, behind `key_prefix`. Raises `InvalidInput` for a name that would not do.
+    `table`: what they begin with, behind `prefix`. Raises `InvalidInput` for a name that would not do.
     """
 
-    def __init__(self, table: str, key_prefix: str = "", shards: int = 1) -> None:
-        name = key_prefix + table
+    def __init__(self, table: str, prefix: str = "", shards: int = 1) -> None:
+        name = prefix + table
         if not table or not name.isprintable() or "{" in name or "}" in name:
             raise InvalidInput(f"{name!r} cannot begin the names of keys; give printable characters without braces")
         self.name = name

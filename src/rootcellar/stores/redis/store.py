@@ -53,7 +53,7 @@ class RedisStore(Store):
 
     `table`: what the names of all keys begin with. `indexes`: declared paths, see `declared_paths`. Both may also be
     given in the URL. `connection`: parameters of redis-py's connections for what the URL leaves out, and beside them
-    ``key_prefix`` (stock Celery's ``global_keyprefix``), ``master_name``, ``sentinel_kwargs``, ``min_other_sentinels``.
+    ``prefix`` (stock Celery's ``global_keyprefix``), ``master_name``, ``sentinel_kwargs``, ``min_other_sentinels``.
     """
 
     capabilities: ClassVar = Capabilities(
@@ -77,10 +77,10 @@ class RedisStore(Store):
     ) -> None:
         super().__init__(url.text)
         if schema is not None:
-            raise InvalidInput("Redis has no schemas; give a table of another name, or a key_prefix in the URL")
+            raise InvalidInput("Redis has no schemas; give a table of another name, or a prefix in the URL")
         settings = dict(connection or {})
         given = url.params
-        prefix = given.get("key_prefix", settings.pop("key_prefix", ""))
+        prefix = given.get("prefix", settings.pop("prefix", ""))
         self.address = read_address(url, settings)
         self.layout = Layout(table or given.get("table") or DEFAULT_TABLE, prefix, self.address.shards)
         self.paths = declared_paths(given.get("indexes", "") if indexes is None else indexes)
@@ -212,22 +212,20 @@ class RedisStore(Store):
         return sum(self._servers.run(commands, keys, replicas=self.address.replicas))
 
     def _expire(self, now: datetime, limit: int) -> int:
-        """Records that Redis removed itself count when they are taken out of the sets they were found by."""
-        removed = 0
-        for shard in self.layout.shards:
-            command = self._trim(shard, limit - removed, b"%d" % milliseconds(now))
-            removed += sum(self._servers.run([command], [command[3]]))
-            if removed >= limit:
-                break
-        return removed
+        """Most records Redis has removed itself, and they do not count; here they leave the sets they were found by."""
+        return self._take_out(limit, b"%d" % milliseconds(now))
 
-    def _trim_all(self) -> None:
-        """So that what is counted has not ended."""
+    def _take_out(self, limit: int | None = None, *now: bytes) -> int:
+        """Take what has ended out of all shards; stops when about `limit` records were removed. How many were."""
+        removed = 0
         due = list(self.layout.shards)
-        while due:
-            commands = [self._trim(shard, _TRIM_AT_ONCE) for shard in due]
-            removed = self._servers.run(commands, [command[3] for command in commands])
-            due = [shard for shard, count in zip(due, removed, strict=True) if count == _TRIM_AT_ONCE]
+        while due and (limit is None or removed < limit):
+            size = _TRIM_AT_ONCE if limit is None else min(_TRIM_AT_ONCE, limit - removed)
+            commands = [self._trim(shard, size, *now) for shard in due]
+            replies = self._servers.run(commands, [command[3] for command in commands])
+            removed += sum(count for _, count in replies)
+            due = [shard for shard, (taken, _) in zip(due, replies, strict=True) if taken == size]
+        return removed
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -298,8 +296,8 @@ class RedisStore(Store):
         return sum(len(records) for records in self._matching(plan, where))
 
     def _count_members(self, plan: Plan) -> int:
-        """As many as the sets have members: each record is in one of them."""
-        self._trim_all()
+        """As many as the sets have members, without what has ended: each record is in one of them."""
+        self._take_out()
         if not plan.choices and plan.span.whole:
             keys = [self.layout.term(shard, b"expiry") for shard in self.layout.shards]
         else:

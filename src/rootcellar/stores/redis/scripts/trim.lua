@@ -2,9 +2,10 @@
 --
 -- KEYS: what the keys of the shard's records begin with, what the keys of their terms begin with. ARGV: how many at
 -- most, the time (milliseconds; by default the server's, which has removed the records themselves already).
--- Returns how many were taken out.
+-- Returns how many were taken out, and how many of these were still there.
 local limit, clock = ARGV[1], ARGV[2] or now()
 local cards = call('ZRANGEBYSCORE', base .. 'expiry', '-inf', '(' .. clock, 'LIMIT', 0, limit)
+local removed = 0
 for _, card in ipairs(cards) do
   local terms, id = terms_on(card)
   local stored = call('GET', KEYS[1] .. id)
@@ -12,7 +13,7 @@ for _, card in ipairs(cards) do
   if stored then
     local current = terms_in(stored)
     if card_of(current, id) == card then
-      call('DEL', KEYS[1] .. id)
+      removed = removed + call('DEL', KEYS[1] .. id)
     else
       -- A task of this id came again: what it is found by now is not touched.
       for i = 1, #current do stays[current[i]] = true end
@@ -23,4 +24,4 @@ for _, card in ipairs(cards) do
   end
   call('ZREM', base .. 'expiry', card)
 end
-return #cards
+return {#cards, removed}
