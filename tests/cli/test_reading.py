@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from rootcellar import Store
 from rootcellar.cli.exits import ExitCode
-from rootcellar.record import Change
+from rootcellar.cli.portrait import FAMILY_LIMIT, family_of
+from rootcellar.record import Change, Request
 from tests.cli.conftest import BEGIN, FAILED, RETRIED, ROOT, RUNNING, Run
 
 pytestmark = pytest.mark.store("sqlite")
@@ -137,3 +140,45 @@ def test_stats_refuses_what_it_cannot_group_by(run: Run, option: tuple[str, str]
     result = run("stats", *option)
     assert result.exit_code == ExitCode.USAGE
     assert "did you mean 'name'?" in result.stderr or "no length of time" in result.stderr
+
+
+class TestFamily:
+    """Who is found to be related, walking from parents to children."""
+
+    @staticmethod
+    def enter(store: Store, task_id: str, **known: Any) -> None:
+        at = BEGIN + timedelta(seconds=len(task_id))
+        request = Request(name="shop.step", **known)
+        store.apply([Change(id=task_id, at=at, state="QUEUED", queued_at=at, request=request)])
+
+    @pytest.fixture
+    def generations(self, store: Store) -> Store:
+        """A root, the two it published, one of a third generation, and one of a group that nobody published."""
+        self.enter(store, "r")
+        self.enter(store, "c1", parent_id="r", root_id="r")
+        self.enter(store, "c22", parent_id="r", root_id="r", group_id="g")
+        self.enter(store, "g333", parent_id="c22", root_id="r")
+        self.enter(store, "other", group_id="g")
+        return store
+
+    @pytest.mark.parametrize("task_id", ["r", "c22"])
+    def test_all_of_the_workflow_the_oldest_first(self, generations: Store, task_id: str) -> None:
+        record = generations.get(task_id)
+        assert record is not None
+        family = ["r", "c1", "c22", "g333", *(["other"] if record.group_id else [])]
+        assert [member.id for member in family_of(generations, record)] == family
+
+    def test_some_that_have_expired(self, generations: Store) -> None:
+        """Children are found by the name of a parent that is gone."""
+        generations.delete("r", "c1")
+        record = generations.get("g333")
+        assert record is not None
+        assert [member.id for member in family_of(generations, record)] == ["c22", "g333"]
+
+    def test_no_more_than_can_be_drawn(self, store: Store) -> None:
+        self.enter(store, "r")
+        for number in range(FAMILY_LIMIT + 5):
+            self.enter(store, f"child-{number}", parent_id="r", root_id="r")
+        record = store.get("r")
+        assert record is not None
+        assert len(family_of(store, record)) == FAMILY_LIMIT

@@ -20,7 +20,7 @@ from rootcellar.cli.formats import (
     utc_now,
     visible,
 )
-from rootcellar.query import Condition, Op, Or, Order, Query
+from rootcellar.query import Condition, Op, Order, Query
 from rootcellar.record import TaskRecord, Transition
 from rootcellar.store.base import Store
 
@@ -33,14 +33,30 @@ _INLINE: Final = 80
 
 
 def family_of(store: Store, record: TaskRecord) -> list[TaskRecord]:
-    """The records of the workflow and of the group that `record` is part of, itself included, the oldest first."""
-    root = record.root_id or record.id
-    conditions = [Condition("root_id", Op.EQ, root), Condition("id", Op.EQ, root)]
+    """The records of the workflow and of the group that `record` is part of, itself included, the oldest first.
+
+    At most `FAMILY_LIMIT` of them. Found by walking from parents to children, which every store has an index for.
+    """
+    known = {record.id: record}
+    eldest = {record.root_id, record.parent_id} - {None, record.id}
+    _meet(known, store.fetch(sorted(filter(None, eldest))))
     if record.group_id:
-        conditions.append(Condition("group_id", Op.EQ, record.group_id))
-    query = Query(where=Or(tuple(conditions)), order=(Order("queued_at"),), limit=FAMILY_LIMIT)
-    found = store.find_documents(query).records
-    return found if any(member.id == record.id for member in found) else [*found, record]
+        _meet(known, _read(store, Condition("group_id", Op.EQ, record.group_id)))
+    parents = {*known, *filter(None, eldest)}
+    while parents and len(known) < FAMILY_LIMIT:
+        parents = _meet(known, _read(store, Condition("parent_id", Op.IN, tuple(sorted(parents)))))
+    return sorted(known.values(), key=lambda member: (member.queued_at or member.updated_at, member.id))[:FAMILY_LIMIT]
+
+
+def _read(store: Store, condition: Condition) -> list[TaskRecord]:
+    return store.find_documents(Query(where=condition, order=(Order("queued_at"),), limit=FAMILY_LIMIT)).records
+
+
+def _meet(known: dict[str, TaskRecord], members: Iterable[TaskRecord]) -> set[str]:
+    """Add records to those that are known; returns the ids of the new ones."""
+    new = {member.id: member for member in members if member.id not in known}
+    known.update(new)
+    return set(new)
 
 
 def portrait(

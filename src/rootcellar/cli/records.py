@@ -19,7 +19,7 @@ from rootcellar.cli.formats import (
     visible,
 )
 from rootcellar.cli.output import Cell, Column, Output, Table
-from rootcellar.query import Condition, Op, Query
+from rootcellar.query import And, Condition, Op, Order, Query
 from rootcellar.record import TaskRecord
 from rootcellar.store.base import Store
 from rootcellar.store.documents import plain_record
@@ -84,6 +84,8 @@ def outcome_cell(record: TaskRecord) -> Cell:
 
 #: Ids named when a beginning is that of several.
 _NAMED: Final = 5
+#: The last character there is.
+_LAST: Final = "\U0010ffff"
 
 
 def record_by_id(store: Store, text: str) -> TaskRecord:
@@ -104,7 +106,8 @@ def record_by_id(store: Store, text: str) -> TaskRecord:
 
 
 def _beginning_with(store: Store, text: str) -> list[TaskRecord]:
-    if not text or "*" in text or "?" in text or "\0" in text:
+    if not text or "\0" in text:
         return []
-    query = Query(where=Condition("id", Op.MATCHES, text + "*"), limit=_NAMED + 1)
-    return store.find_documents(query).records
+    # A range of the ids: every store has them in order.
+    where = And((Condition("id", Op.GE, text), Condition("id", Op.LT, text + _LAST)))
+    return store.find_documents(Query(where=where, order=(Order("id"),), limit=_NAMED + 1)).records
