@@ -118,7 +118,7 @@ def test_show_takes_the_beginning_of_an_id_when_it_is_that_of_one_task(run: Run)
     assert json.loads(run("show", "22", "--json").stdout)["id"] == FAILED
     several = run("show", "2")
     assert several.exit_code == ExitCode.USAGE
-    assert several.stderr == f"rootcellar: several ids begin with '2': {RETRIED}, {FAILED}\n"
+    assert several.stderr == f"rootcellar: several ids begin with '2': {FAILED}, {RETRIED}\n"
     assert run("show", "x").exit_code == run("show", "*").exit_code == ExitCode.FOUND
 
 
