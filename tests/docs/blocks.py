@@ -20,6 +20,7 @@ RUN: Final = tuple(
         "docs/records.md",
         "docs/celery.md",
         "docs/waiting.md",
+        "docs/asyncio.md",
         "docs/operations.md",
     )
 )

@@ -67,7 +67,9 @@ byId("upload").addEventListener("submit", async (event) => {
   try {
     const response = await fetch("uploads", { method: "POST", body: new FormData(event.target) });
     if (!response.ok) throw new Error(`The server answered ${response.status}.`);
-    list.prepend(show(await response.json()));
+    const upload = await response.json();
+    const group = new URLSearchParams(location.search).get("group");
+    if (!group || group === upload.group_id) list.prepend(show(upload));
     byId("file").value = "";
     byId("problem").hidden = true;
     follow();
