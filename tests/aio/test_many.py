@@ -294,9 +294,9 @@ async def test_a_store_that_hangs_does_not_hold_up_the_time_out(
 async def test_a_callback_that_fails_is_the_error_of_the_one_who_waits(app: Celery, backend: RootcellarBackend) -> None:
     bad = AsyncResult("a", app=app)
     bad.then(lambda _result: 1 / 0)
-    others = asyncio.create_task(rootcellar.wait("a", app=app))
+    waiting = asyncio.create_task(rootcellar.wait(bad))
     await begun(backend)
     finish(backend, "a")
     with pytest.raises(ZeroDivisionError):
-        await rootcellar.wait(bad)
-    assert await others == "a"
+        await waiting
+    assert await rootcellar.wait("a", app=app) == "a"

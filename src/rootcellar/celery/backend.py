@@ -307,8 +307,14 @@ class RootcellarBackend(ChordMixin, AsyncBackendMixin, Backend):
 
     # -- waiting -------------------------------------------------------------------------------------------------------
 
-    def _add_pending_result(self, task_id: str, result: Any, weak: bool = False) -> None:
-        self.result_consumer.waiters.add(result, weak=weak)
+    def add_pending_result(self, result: Any, weak: bool | None = None, start_drainer: bool = True) -> Any:
+        """`result` waits from now on. `AsyncResult.then` says whether `weak`; `get` does not, and it reads next."""
+        if start_drainer:
+            self.result_consumer.drainer.start()
+        self.result_consumer.waiters.add(result, weak=bool(weak))
+        if weak is not None:
+            self.result_consumer.watch_while_drained()
+        return result
 
     def remove_pending_result(self, result: Any) -> Any:
         """`result` waits no more. Called from finalisers: never blocks."""

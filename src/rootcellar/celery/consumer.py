@@ -12,9 +12,9 @@ import socket
 import threading
 import time
 import weakref
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, Final
 
 from celery import states
@@ -27,11 +27,14 @@ from rootcellar.errors import CodecError
 from rootcellar.record import TaskRecord
 from rootcellar.waiting.aio import answer, hand_over
 from rootcellar.waiting.hub import Hub
+from rootcellar.waiting.sweeps import CHUNK
 
 _consumers: Final[weakref.WeakSet[ResultConsumer]] = weakref.WeakSet()
 
 #: Seconds between two calls of `on_interval`, at most.
 _INTERVAL: Final = 1.0
+#: And at least, unless the wait is over: it may ask for every parent of a chord, one by one.
+_LEAST_INTERVAL: Final = 0.1
 
 
 class ResultConsumer(BaseResultConsumer):
@@ -46,15 +49,18 @@ class ResultConsumer(BaseResultConsumer):
     def _reset(self) -> None:
         """Start as new: in the child of a fork, nobody waits at first."""
         self._waiters: Waiters | None = None
-        self._arrived: deque[TaskRecord] = deque()
+        #: What nobody has drained yet: the latest record of each task.
+        self._arrived: OrderedDict[str, TaskRecord] = OrderedDict()
         self._changed = threading.Condition()
         self._handing_over = threading.RLock()
+        #: One for each thread that drains. A list, because its changes are atomic.
+        self._draining: list[None] = []
 
     @property
     def waiters(self) -> Waiters:
         """Who waits in this process."""
         if self._waiters is None:
-            self._waiters = Waiters(self.hub)
+            self._waiters = Waiters(self.hub, forget=self._forget)
         return self._waiters
 
     @property
@@ -67,11 +73,15 @@ class ResultConsumer(BaseResultConsumer):
     def _deliver(self, records: list[TaskRecord]) -> None:
         """In the hub's thread: hand over to coroutines, and to whoever drains: callbacks run where somebody waits."""
         hand_over((ticket, record) for record in records for ticket in self.waiters.tickets(record.id))
-        arrived = [record for record in records if self.waiters.of(record.id)]
+        arrived = {record.id: record for record in records if self.waiters.of(record.id)}
         if arrived:
             with self._changed:
-                self._arrived.extend(arrived)
+                self._arrived.update(arrived)
                 self._changed.notify_all()
+
+    def _forget(self, task_id: str) -> None:
+        """Nobody waits for a task any more."""
+        self._arrived.pop(task_id, None)
 
     def _answer(self, ids: Iterable[str], error: Exception | None) -> None:
         """In the hub's thread. Result objects were answered by a read of their own: see `on_wait_for_pending`."""
@@ -102,16 +112,36 @@ class ResultConsumer(BaseResultConsumer):
             self._drain(0, until=lambda: True)
 
     def _drain(self, timeout: float | None, until: Callable[[], bool]) -> None:
-        with self._changed:
-            if not self._arrived and not until():
-                self._changed.wait(timeout)
-        # Celery counts what is ready without a lock, so one thread at a time hands over; the others are woken after.
-        if not self._arrived or not self._handing_over.acquire(blocking=False):
+        self._draining.append(None)
+        try:
+            self.waiters.watch_new()
+            with self._changed:
+                if not (self._may_tell() or until()):
+                    self._changed.wait(timeout)
+        finally:
+            self._draining.pop()
+        self._tell(self._arrivals(), blocking=False)
+
+    def _may_tell(self) -> bool:
+        """Whether something arrived and no other thread is at it."""
+        free = bool(self._arrived) and self._handing_over.acquire(blocking=False)
+        if free:
+            self._handing_over.release()
+        return free
+
+    def _arrivals(self) -> Iterator[dict[str, Any]]:
+        with suppress(KeyError):
+            while True:
+                _, record = self._arrived.popitem(last=False)
+                yield self.meta(record)
+
+    def _tell(self, metas: Iterable[dict[str, Any]], *, blocking: bool = True) -> None:
+        """One thread at a time, because Celery counts what is ready without a lock; the others are woken after."""
+        if not self._handing_over.acquire(blocking):
             return
         try:
-            while self._arrived:
-                record = self._arrived.popleft()
-                self.on_state_change(self.meta(record), None)
+            for meta in metas:
+                self.on_state_change(meta, None)
         finally:
             self._handing_over.release()
             with self._changed:
@@ -126,7 +156,7 @@ class ResultConsumer(BaseResultConsumer):
 
     def on_state_change(self, meta: dict[str, Any], message: Any) -> None:
         """Tell `on_message` of a task's new state and, when it is ready, everybody who waits for it."""
-        if self.on_message:
+        if self.on_message and meta["status"] != states.PENDING:
             self.on_message(meta)
         if meta["status"] in states.READY_STATES:
             with ExitStack() as everybody:  # also when the callback of one of them fails
@@ -149,20 +179,33 @@ class ResultConsumer(BaseResultConsumer):
         def wait(timeout: float) -> None:
             self._drain(timeout, until=lambda: p.ready)
 
+        called_at = time.monotonic()
         while not p.ready:
             left = _INTERVAL if deadline is None else deadline - time.monotonic()
             if left <= 0:
                 raise socket.timeout  # noqa: UP041 - what Celery's caller expects, by this name
             yield self.drainer.wait_for(p, wait, timeout=min(left, _INTERVAL))
-            if on_interval:
+            if on_interval and (p.ready or time.monotonic() - called_at >= _LEAST_INTERVAL):
                 on_interval()
+                called_at = time.monotonic()
 
     def on_wait_for_pending(self, result: Any, **kwargs: Any) -> None:
-        """An authoritative read before waiting."""
-        metas = [meta for meta in result._iter_meta(**kwargs) if meta is not None]  # noqa: SLF001 - as with Redis
-        with self._handing_over:
-            for meta in metas:
-                self.on_state_change(meta, None)
+        """An authoritative read before waiting, in which the hub's thread has no part.
+
+        It is not even started for what has finished by then; and what it watches already it has read, or is about to.
+        """
+        own = {member.id for member in getattr(result, "results", (result,))}
+        new = self.waiters.watch_new(most_unread=CHUNK) if self.hub.watching else own
+        others = new - own if len(new) <= CHUNK else ()
+        metas = [self.meta(record) for record in self.backend.store.fetch(others) if record.ready]
+        if new & own:
+            metas += (meta for meta in result._iter_meta(**kwargs) if meta is not None)  # noqa: SLF001 - as with Redis
+        self._tell(metas)
+
+    def watch_while_drained(self) -> None:
+        """Have the hub watch what is new if somebody drains; who drains next does so else."""
+        if self._draining:
+            self.waiters.watch_new()
 
 
 def _reset_after_fork() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -13,7 +13,10 @@ from rootcellar.waiting.hub import Hub
 
 
 class Waiters:
-    """The result objects that wait, by task; several may wait for the same one. `hub` reads what they wait for.
+    """The result objects that wait, by task; several may wait for the same one.
+
+    `hub` reads what they wait for once somebody drains: until then they are new (see `watch_new`), so that a group that
+    is published and never asked for costs nothing. `forget` is told when nobody waits for a task any more.
 
     Coroutines wait by tickets, which are kept apart: they are told in another way.
 
@@ -24,11 +27,13 @@ class Waiters:
     whatever it cannot do at once is done by the thread that holds the lock.
     """
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, forget: Callable[[str], object]) -> None:
         self._hub = hub
+        self._forget = forget
         self._held: dict[str, dict[int, Any]] = {}
         self._weak: dict[str, WeakValueDictionary[int, Any]] = {}
         self._tickets: dict[str, dict[int, Ticket]] = {}
+        self._new: dict[str, None] = {}
         self._left: deque[str] = deque()
         self._lock = threading.Lock()
 
@@ -42,8 +47,21 @@ class Waiters:
             else:
                 self._held.setdefault(task_id, {})[id(result)] = result
             if not known or task_id not in self._hub:
-                self._hub.add([task_id])
+                self._new[task_id] = None
         self._settle()
+
+    def watch_new(self, *, most_unread: int = 0) -> set[str]:
+        """Have the hub watch what result objects began to wait for since the last call; returns those tasks.
+
+        The caller reads them, after this, when they are at most `most_unread`; else the hub does.
+        """
+        if not self._new:
+            return set()
+        with self._lock:
+            new, self._new = self._new, {}
+            self._hub.add(new, read=len(new) > most_unread)
+        self._settle()
+        return set(new)
 
     def take(self, tickets: Sequence[Ticket]) -> None:
         """Coroutines wait from now on."""
@@ -90,4 +108,6 @@ class Waiters:
             if not kind.get(task_id):
                 kind.pop(task_id, None)
         if not any(task_id in kind for kind in kinds):
+            self._new.pop(task_id, None)
             self._hub.discard([task_id])
+            self._forget(task_id)

@@ -77,9 +77,10 @@ class Listener(Watcher, ABC):
 
     def watch(self, ids: Iterable[str]) -> None:
         """See `Watcher.watch`."""
-        super().watch(ids)
         with self._lock:
             self._watched.update(ids)
+        if self._ear is None:
+            super().watch(ids)
 
     def unwatch(self, ids: Iterable[str]) -> None:
         """See `Watcher.unwatch`."""

@@ -1,9 +1,9 @@
 """One hub per process for all who wait.
 
 A thread reads the records that somebody waits for and hands over those that changed. It sleeps in the store's watcher:
-pushed where the engine can push, polling where it cannot; either way the read decides, and every `BACKSTOP` seconds all
-are read whatever the watcher says. The thread ends, and everything it holds is released, when nobody has waited for
-`LINGER` seconds.
+pushed where the engine can push, polling where it cannot; either way the read decides, and every `BACKSTOP` seconds
+some are read whatever the watcher says (see `Sweeps`). The thread ends, and everything it holds is released, when
+nobody has waited for `LINGER` seconds.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from rootcellar.errors import StoreError
 from rootcellar.record import TaskRecord
 from rootcellar.store.base import Store
 from rootcellar.store.watch import Watcher
+from rootcellar.waiting.sweeps import CHUNK, Sweeps
 
 logger = getLogger(__name__)
 
 BACKSTOP: Final = 1.0
 LINGER: Final = 10.0
-_CHUNK: Final = 1000
 #: Seconds until the store is asked again after an error: the first time and at most.
 _FIRST_PAUSE: Final = 0.05
 _LAST_PAUSE: Final = 2.0
@@ -56,6 +56,7 @@ class Hub:
     def _reset(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
+        #: The version that was delivered last of each task that is waited for.
         self._seen: dict[str, str | None] = {}
         self._new: set[str] = set()
         #: What is to be read, or being read, for the first time since somebody began to wait for it.
@@ -67,21 +68,32 @@ class Hub:
         self._idle_since = 0.0
         self._pause = _FIRST_PAUSE
 
-    def add(self, ids: Iterable[str]) -> None:
-        """Somebody waits for these tasks: each is delivered again, even if others wait for it. Returns at once."""
+    @property
+    def watching(self) -> bool:
+        """Whether a watcher is in force, so that `add` need not read."""
+        return self._watcher is not None and self._pid == os.getpid()
+
+    def add(self, ids: Iterable[str], *, read: bool = True) -> None:
+        """Somebody waits for these tasks: each is delivered again, even if others wait for it. Returns at once.
+
+        With `read` off, the caller reads them, after this: the hub does so only if it has to for reasons of its own.
+        """
         if self._pid != os.getpid():
             self._reset()
+        new = list(ids)
+        if not new:
+            return
         with self._lock:
-            new = list(ids)
             self._seen.update(dict.fromkeys(new))
-            self._new.update(new)
-            watcher = self._watcher
             if self._thread is None:
                 self._idle_since = time.monotonic()
                 self._thread = start_thread(self._run, name="rootcellar-waiting")
-        if watcher is not None:
-            watcher.watch(new)
-            watcher.wake()
+            if read or self._watcher is None:
+                self._new.update(new)
+            if self._watcher is not None:
+                self._watcher.watch(new)
+                if read:
+                    self._watcher.wake()
 
     def discard(self, ids: Iterable[str]) -> None:
         """Nobody waits for these tasks any more. Returns at once; safe to call from a finaliser."""
@@ -149,7 +161,7 @@ class Hub:
             watcher.close()
 
     def _read_what_changes(self, watcher: Watcher) -> None:
-        last_full_read = time.monotonic()
+        sweeps = Sweeps(self._waited, self._read, every=BACKSTOP)
         while not self._finish_if_idle():
             new = self._changes(watcher)
             if new:
@@ -157,12 +169,10 @@ class Hub:
                 self._answer(new, None)
                 self._unread = set()
                 self._pause = _FIRST_PAUSE
-            hint = watcher.wait(BACKSTOP)
-            if hint is None or time.monotonic() - last_full_read >= BACKSTOP:
-                last_full_read = time.monotonic()
-                self._read(self._waited())
-            elif hint:
+            hint = watcher.wait(sweeps.patience)
+            if hint:
                 self._read(hint)
+            sweeps.after(hint)
 
     def _changes(self, watcher: Watcher) -> set[str]:
         """The tasks that somebody began to wait for; those that nobody waits for any more are watched no longer."""
@@ -185,18 +195,18 @@ class Hub:
                 return False
             if time.monotonic() - self._idle_since < LINGER:
                 return False
-            self._thread = None
+            self._thread = self._watcher = None
             return True
 
     def _read(self, ids: Iterable[str]) -> None:
-        wanted = [task_id for task_id in ids if task_id in self._seen]
-        for start in range(0, len(wanted), _CHUNK):
-            self._hand_over(self._store.fetch(wanted[start : start + _CHUNK]))
+        wanted = [task_id for task_id in ids if self._seen.get(task_id, _FINISHED) != _FINISHED]
+        for start in range(0, len(wanted), CHUNK):
+            self._hand_over(self._store.fetch(wanted[start : start + CHUNK]))
 
     def _hand_over(self, records: list[TaskRecord]) -> None:
         changed = []
         for record in records:
-            version = record.state_order + record.progress_order
+            version = _FINISHED if record.ready else record.state_order + record.progress_order
             if self._seen.get(record.id, version) != version:
                 self._seen[record.id] = version
                 changed.append(record)
@@ -205,3 +215,5 @@ class Hub:
 
 
 _ABSENT: Final = object()
+#: In place of the version of a record that was delivered: there is nothing more to wait for.
+_FINISHED: Final = "finished"

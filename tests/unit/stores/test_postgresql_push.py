@@ -225,6 +225,7 @@ def test_a_closed_watcher_stays_closed(store: PostgreSQLStore) -> None:
     watcher.close()
     watcher.close()
     watcher.wake()
+    assert watcher.wait(0.01) == frozenset()
     assert watcher.wait(0.01) is None
     assert not is_listening(watcher)
 

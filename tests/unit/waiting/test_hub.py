@@ -109,13 +109,15 @@ def finish(store: WatchedStore, *ids: str) -> None:
     store.apply([Change(id=task_id, at=START, state="SUCCESS", result=1) for task_id in ids])
 
 
-def test_a_task_that_finishes_is_delivered_once(hub: Hub, store: WatchedStore, delivered: Delivered) -> None:
-    hub.add(["a"])
+def test_a_task_that_finishes_is_delivered_and_read_once(hub: Hub, store: WatchedStore, delivered: Delivered) -> None:
+    """Even if whoever waits for it does not leave: all there is to be told has been told."""
+    hub.add(["a", "b"])
     finish(store, "a")
     eventually(lambda: delivered.states)
     reads = len(store.reads)
     eventually(lambda: len(store.reads) > reads + 2)
     assert delivered.states == {"a": ["SUCCESS"]}
+    assert set(store.reads[reads + 1 :]) == {1}
 
 
 def test_each_change_of_a_running_task_is_delivered(hub: Hub, store: WatchedStore, delivered: Delivered) -> None:

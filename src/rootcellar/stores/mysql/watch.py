@@ -24,7 +24,7 @@ class MySQLWatcher(Watcher):
 
     def wait(self, timeout: float) -> frozenset[str] | None:
         """See `Watcher.wait`. What was announced is known by its id; what a poll may find is not."""
-        super().wait(timeout)
+        hint = super().wait(timeout)
         with self._lock:
             announced, self._announced = self._announced, set()
-        return frozenset(announced) or None
+        return frozenset(announced) or hint
