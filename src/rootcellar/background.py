@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
 def start_thread(target: Callable[..., Any], *args: Any, name: str) -> threading.Thread:
-    """Start a daemon thread to which the kernel delivers no signal.
+    """Start a daemon thread to which the kernel delivers no signal."""
+    thread = threading.Thread(target=target, args=args, name=name, daemon=True)
+    with signals_blocked():
+        thread.start()
+    return thread
+
+
+@contextmanager
+def signals_blocked() -> Iterator[None]:
+    """Threads that are started inside of this get no signals from the kernel, those of a driver for example.
 
     A signal for the process goes to any thread that does not block it. Programs that block signals around a critical
     section do so in their main thread; billiard's pool processes, for one, would be killed by SIGTERM in a thread of
     ours while they hold the lock of the queue that all of the pool shares, and the worker would hang for ever.
     """
-    thread = threading.Thread(target=target, args=args, name=name, daemon=True)
     if not hasattr(signal, "pthread_sigmask"):
-        thread.start()
-        return thread
+        yield
+        return
     # The mask is inherited. It is not set in the thread itself: under gevent that is a greenlet of the main thread.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
-        thread.start()
+        yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return thread

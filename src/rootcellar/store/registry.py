@@ -18,6 +18,7 @@ _SCHEMES: Final[dict[str, str]] = {
     "postgres": "rootcellar.stores.postgresql:PostgreSQLStore",
     "mysql": "rootcellar.stores.mysql:MySQLStore",
     "mariadb": "rootcellar.stores.mysql:MySQLStore",
+    "mongodb": "rootcellar.stores.mongodb:MongoDBStore",
     **dict.fromkeys(
         ("redis", "rediss", "valkey", "valkeys", "unix", "sentinel"), "rootcellar.stores.redis:RedisStore"
     ),

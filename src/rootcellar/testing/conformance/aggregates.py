@@ -89,7 +89,11 @@ class Aggregates(StoreTests):
         """Random aggregates over random records equal `rootcellar.query.aggregate`."""
         connections.empty()
         store = connections[0]
-        changes = [change for task_id in "abcd" for change in data.draw(histories(task_id, attempts=2))]
+        changes = [
+            change
+            for task_id in "abcd"
+            for change in data.draw(histories(task_id, attempts=2, expiring=connections.expiring))
+        ]
         records = list(records_of(*changes).values())
         store.apply(records)
         for _ in range(5):

@@ -29,6 +29,11 @@ class Connections:
             self._stores.append(self.open())
         return self._stores[index]
 
+    @property
+    def expiring(self) -> bool:
+        """Whether records may be past their time already; not where the engine would remove them meanwhile."""
+        return not self[0].capabilities.native_expiry
+
     def open(self) -> Store:
         """One more store, which the caller closes."""
         return open_url(self.url, **self.options)

@@ -38,7 +38,9 @@ class Processes(StoreTests):
     def test_histories_from_several_processes(self, connections: Connections, data: st.DataObject) -> None:
         """Each process delivers all of them in an order of its own, batch by batch, at the same time."""
         connections.empty()
-        changes = [change for task_id in "abcde" for change in data.draw(histories(task_id))]
+        changes = [
+            change for task_id in "abcde" for change in data.draw(histories(task_id, expiring=connections.expiring))
+        ]
         arguments = [(connections.url, connections.options, data.draw(deliveries(changes))) for _ in range(3)]
         children.run_children(children.apply_batches, arguments)
         model = records_of(*changes)

@@ -304,7 +304,7 @@ class Queries(StoreTests):
         """Random queries over random records: the same records, the same order, the same pages, the same count."""
         connections.empty()
         store = connections[0]
-        records = list(records_of(*self._random_changes(data)).values())
+        records = list(records_of(*self._random_changes(data, expiring=connections.expiring)).values())
         store.apply(records)
         for _ in range(8):
             query = data.draw(queries(records, max_limit=4))
@@ -312,9 +312,11 @@ class Queries(StoreTests):
             assert_same_records(walk(store, query), expected)
             assert store.count(query.where) == len(expected)
 
-    def _random_changes(self, data: st.DataObject) -> list[Change]:
+    def _random_changes(self, data: st.DataObject, *, expiring: bool) -> list[Change]:
         task_ids = data.draw(st.lists(st.sampled_from("abAéß😀"), min_size=1, max_size=5, unique=True))
-        return [change for task_id in task_ids for change in data.draw(histories(task_id, attempts=2))]
+        return [
+            change for task_id in task_ids for change in data.draw(histories(task_id, attempts=2, expiring=expiring))
+        ]
 
     def test_any_order_of_many_records(self, store: Store) -> None:
         """Ordered by each field in turn, with many ties and missing values, over several pages."""

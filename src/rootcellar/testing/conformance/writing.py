@@ -165,7 +165,9 @@ class Writing(StoreTests):
     ) -> None:
         """Random histories, delivered in random order, with repeats, in random batches, through two connections."""
         connections.empty()
-        changes = [change for task_id in "ab" for change in data.draw(histories(task_id))]
+        changes = [
+            change for task_id in "ab" for change in data.draw(histories(task_id, expiring=connections.expiring))
+        ]
         for batch in data.draw(deliveries(changes)):
             connections[data.draw(st.integers(0, 1))].apply(batch)
         model = records_of(*changes)
@@ -178,7 +180,7 @@ class Writing(StoreTests):
     ) -> None:
         """The one place where order counts, and it counts as in `rootcellar.record.join`."""
         connections.empty()
-        batches = data.draw(deliveries(data.draw(histories("a", successes=4))))
+        batches = data.draw(deliveries(data.draw(histories("a", successes=4, expiring=connections.expiring))))
         model: TaskRecord | None = None
         for batch in batches:
             connections[0].apply(batch)

@@ -1,0 +1,178 @@
+"""`rootcellar.record.join` as one update of one document.
+
+There are two forms. The plain one is a filter and update operators: the filter matches a document that the change
+simply goes on top of, and where there is none the same update makes it. Nearly every change is one that it joins. For
+any other document that is there already the upsert meets its own ``_id``, and then the whole form follows: a pipeline
+that joins every register by itself, whatever is stored. Either is atomic, and applied again either changes nothing.
+
+The server parses and runs a pipeline of this length in about the time of the rest of the update, hence the plain form.
+
+A field that is none of ours is never named, so that whatever an application keeps beside the record stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from pymongo import UpdateOne
+
+from rootcellar.record import HISTORY_LIMIT, TaskRecord, microseconds
+from rootcellar.stores.mongodb.documents import MICROS, OFFLOADED, Register, entry, outcome, progress, request
+
+#: Entries of a history from which on it is joined by the whole form, which cuts it.
+LONG_HISTORY: Final = HISTORY_LIMIT + HISTORY_LIMIT // 2
+#: Where the whole form keeps what it decided, from its first stage to its last.
+_JOIN: Final = "rootcellar_join"
+#: Every ``state_order`` of a success is above, that of any other state below.
+_SUCCESS: Final = "1"
+
+Update = tuple[dict[str, Any], Any]
+
+
+def plain_form(delta: TaskRecord, offloaded: Sequence[str] = ()) -> Update | None:
+    """Filter and update of the plain form; None for a change that only the whole form joins.
+
+    `offloaded`: names of fields whose values lie in files.
+    """
+    if not all(map(is_simple_key, delta.metadata_order)):
+        return None
+    where: dict[str, Any] = {"_id": delta.id, "state_order": {"$not": {"$gte": _outcome_bound(delta)}}}
+    register = outcome(delta)
+    if delta.request_order >= 0:
+        # Equal orders mean the same request.
+        where["request_order"] = {"$not": {"$gt": delta.request_order}}
+        _add(register, request(delta))
+    if delta.progress_order:
+        where["progress_order"] = {"$not": {"$gt": delta.progress_order}}
+        _add(register, progress(delta))
+    for key, stamp in delta.metadata_order.items():
+        where[f"metadata_order.{key}"] = {"$not": {"$gt": stamp}}
+        register.set[f"metadata.{key}"] = delta.metadata.get(key)
+        register.set[f"metadata_order.{key}"] = stamp
+    update: dict[str, Any] = {"$set": register.set}
+    if register.unset:
+        update["$unset"] = register.unset
+    if delta.queued_at is not None:
+        update["$min"] = {"queued_at": delta.queued_at, f"{MICROS}.queued_at": microseconds(delta.queued_at)}
+    sets = {"history": [entry(transition) for transition in delta.history], OFFLOADED: list(offloaded)}
+    if delta.history:
+        where[f"history.{max(LONG_HISTORY - len(delta.history), 0)}"] = {"$exists": False}
+    if added := {name: {"$each": values} for name, values in sets.items() if values}:
+        update["$addToSet"] = added
+    return where, update
+
+
+def _add(register: Register, other: Register) -> None:
+    register.set.update(other.set)
+    register.unset.update(other.unset)
+
+
+def is_simple_key(key: str) -> bool:
+    """Whether a dotted name can lead to `key`."""
+    return bool(key) and "." not in key and not key.startswith("$")
+
+
+def _outcome_bound(delta: TaskRecord) -> str:
+    """What a stored ``state_order`` is below where the outcome of `delta` wins; two successes leave the stored one."""
+    return min(delta.state_order, _SUCCESS)
+
+
+def whole_form(delta: TaskRecord, offloaded: Sequence[str] = ()) -> Update:
+    """Filter and pipeline of the whole form."""
+    decided: dict[str, Any] = {"outcome": _is_below("state_order", "", _outcome_bound(delta))}
+    fields = _joined(outcome(delta), "outcome")
+    if delta.request_order >= 0:
+        decided["request"] = _is_below("request_order", -1, delta.request_order)
+        fields |= _joined(request(delta), "request")
+    if delta.progress_order:
+        decided["progress"] = _is_below("progress_order", "", delta.progress_order)
+        fields |= _joined(progress(delta), "progress")
+    if delta.queued_at is not None:
+        fields["queued_at"] = {"$min": ["$queued_at", delta.queued_at]}
+        fields[f"{MICROS}.queued_at"] = {"$min": [f"${MICROS}.queued_at", microseconds(delta.queued_at)]}
+    if delta.metadata_order:
+        values = {key: delta.metadata.get(key) for key in delta.metadata_order}
+        fields["metadata"] = _joined_keys("metadata", values, delta.metadata_order)
+        fields["metadata_order"] = _joined_keys("metadata_order", delta.metadata_order, delta.metadata_order)
+    if delta.history:
+        fields["history"] = _joined_history([entry(transition) for transition in delta.history])
+    if offloaded:
+        fields[OFFLOADED] = {"$setUnion": [_list_of(OFFLOADED), list(offloaded)]}
+    return {"_id": delta.id}, [{"$set": {_JOIN: decided}}, {"$set": fields}, {"$unset": _JOIN}]
+
+
+def _is_below(field: str, missing: Any, bound: Any) -> dict[str, Any]:
+    return {"$lt": [{"$ifNull": [f"${field}", missing]}, bound]}
+
+
+def _joined(register: Register, decision: str) -> dict[str, Any]:
+    """The fields of a register: as they come where it was decided so, else as they are."""
+    condition = f"${_JOIN}.{decision}"
+    incoming: dict[str, Any] = {name: {"$literal": value} for name, value in register.set.items()}
+    incoming |= dict.fromkeys(register.unset, "$$REMOVE")
+    return {name: {"$cond": [condition, value, f"${name}"]} for name, value in incoming.items()}
+
+
+def _joined_keys(field: str, values: dict[str, Any], stamps: dict[str, str]) -> dict[str, Any]:
+    """`rootcellar.record.join_metadata` of one of its two fields. No key is part of a path: it may hold anything."""
+    newer = [
+        {"$cond": [{"$gt": [stamp, {"$ifNull": [_stored_stamp(key), ""]}]}, {"$literal": {key: values[key]}}, {}]}
+        for key, stamp in stamps.items()
+    ]
+    return {"$mergeObjects": [_object_of(field), *newer]}
+
+
+def _stored_stamp(key: str) -> dict[str, Any]:
+    return {"$getField": {"field": {"$literal": key}, "input": _object_of("metadata_order")}}
+
+
+def _object_of(field: str) -> dict[str, Any]:
+    """What is stored, if it is an object; an application may have made it null."""
+    return {"$cond": [{"$eq": [{"$type": f"${field}"}, "object"]}, f"${field}", {}]}
+
+
+def _list_of(field: str) -> dict[str, Any]:
+    return {"$cond": [{"$isArray": f"${field}"}, f"${field}", []]}
+
+
+_BY_AGE: Final = {"attempt": 1, MICROS: 1, "state": 1, "worker": 1}
+
+
+def _joined_history(incoming: list[dict[str, Any]]) -> dict[str, Any]:
+    """The union, sorted, the newest of it; of two entries that are the same transition the stored one stays."""
+    stored_keys = {"$map": {"input": "$$stored", "as": "entry", "in": _key("$$entry")}}
+    new = {
+        "$filter": {
+            "input": {"$literal": incoming},
+            "as": "entry",
+            "cond": {"$not": {"$in": [_key("$$entry"), "$$keys"]}},
+        }
+    }
+    union = {"$sortArray": {"input": {"$concatArrays": ["$$stored", new]}, "sortBy": _BY_AGE}}
+    return {
+        "$let": {
+            "vars": {"stored": _list_of("history")},
+            "in": {
+                "$let": {
+                    "vars": {"keys": stored_keys},
+                    "in": {"$slice": [union, -HISTORY_LIMIT]},
+                }
+            },
+        }
+    }
+
+
+def _key(made: str) -> list[Any]:
+    """`Transition.sort_key` of an entry."""
+    return [
+        {"$ifNull": [f"{made}.attempt", 0]},
+        f"{made}.{MICROS}",
+        f"{made}.state",
+        {"$ifNull": [f"{made}.worker", ""]},
+    ]
+
+
+def operation(update: Update) -> UpdateOne:
+    """`update` as one of a batch."""
+    return UpdateOne(*update, upsert=True)

@@ -1,0 +1,149 @@
+"""Merging changes into their documents: the plain form first, then the whole one, with large values in files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from logging import getLogger
+from typing import Any, Final
+
+from pymongo import WriteConcern
+from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, PyMongoError
+
+from rootcellar.record import TaskRecord
+from rootcellar.stores.mongodb.client import Documents
+from rootcellar.stores.mongodb.documents import entry
+from rootcellar.stores.mongodb.faults import DUPLICATE_KEY, TOO_LARGE, is_too_large
+from rootcellar.stores.mongodb.large import LARGE, STILL_LARGE, Files
+from rootcellar.stores.mongodb.merging import Update, operation, plain_form, whole_form
+
+logger = getLogger(__name__)
+
+#: How often an upsert is tried that lost to another one of the same new record.
+_TRIES: Final = 6
+#: Error codes of a plain form that met a document it cannot go on top of: a record that knows better, or a field that
+#: an application has made something else of.
+_NOT_PLAIN: Final = frozenset({DUPLICATE_KEY, 2, 14, 28})
+
+
+class Writing:
+    """Merges into the collection `tasks`. `files`: where values go that are too large for it, if anywhere."""
+
+    def __init__(self, tasks: Documents, files: Files | None) -> None:
+        self._tasks = tasks
+        self._files = files
+
+    def merge(self, delta: TaskRecord) -> None:
+        """Join one change into its record."""
+        try:
+            self._merge(delta)
+        except PyMongoError as error:
+            if self._files is None or not is_too_large(error):
+                raise
+            self._merge_with_files(delta, self._files)
+
+    def merge_many(self, deltas: Sequence[TaskRecord]) -> None:
+        """Join a batch of changes, in one message where all of them are plain."""
+        forms = [plain_form(delta) for delta in deltas]
+        plainly = [(delta, form) for delta, form in zip(deltas, forms, strict=True) if form is not None]
+        rest = [delta for delta, form in zip(deltas, forms, strict=True) if form is None]
+        try:
+            rest += [plainly[number][0] for number in self._refused([form for _, form in plainly])]
+            rest = [rest[number] for number in self._refused([whole_form(delta) for delta in rest])]
+        except PyMongoError as error:
+            if not is_too_large(error):
+                raise
+            rest = list(deltas)  # one of them, and the server does not say which
+        for delta in rest:
+            self.merge(delta)
+
+    def _merge(self, delta: TaskRecord, offloaded: Sequence[str] = ()) -> None:
+        plain = plain_form(delta, offloaded)
+        if plain is None or not self._merged(plain):
+            self._merge_whole(whole_form(delta, offloaded))
+
+    def _merged(self, plain: Update) -> bool:
+        """Whether the plain form was one for what is stored."""
+        try:
+            self._tasks.update_one(*plain, upsert=True)
+        except OperationFailure as error:
+            if error.code not in _NOT_PLAIN:
+                raise
+            return False
+        return True
+
+    def _merge_whole(self, whole: Update) -> None:
+        for _ in range(_TRIES - 1):
+            try:
+                self._tasks.update_one(*whole, upsert=True)
+            except DuplicateKeyError:
+                continue  # inserted by somebody else meanwhile
+            else:
+                return
+        self._tasks.update_one(*whole, upsert=True)
+
+    def _refused(self, updates: Sequence[Update]) -> list[int]:
+        """Run a batch; the numbers of the updates that did not fit what is stored."""
+        if not updates:
+            return []
+        try:
+            self._tasks.bulk_write([operation(update) for update in updates], ordered=False)
+        except BulkWriteError as error:
+            failures = error.details["writeErrors"]
+            if error.details["writeConcernErrors"] or not all(map(_is_refusal, failures)):
+                raise
+            return [failure["index"] for failure in failures]
+        return []
+
+    def _merge_with_files(self, delta: TaskRecord, files: Files) -> None:
+        """With the large values of the change in files, and then, if need be, those of the stored record too."""
+        offloaded: list[str] = []
+        for threshold in (LARGE, STILL_LARGE):
+            delta, names = files.offload(delta, threshold)
+            offloaded += names
+            if self._fits(delta, offloaded):
+                return
+        while files.make_room(delta.id):
+            if self._fits(delta, offloaded):
+                return
+        self._merge(delta, offloaded)
+
+    def _fits(self, delta: TaskRecord, offloaded: Sequence[str]) -> bool:
+        try:
+            self._merge(delta, offloaded)
+        except PyMongoError as error:
+            if not is_too_large(error):
+                raise
+            return False
+        return True
+
+
+def _is_refusal(failure: Mapping[str, Any]) -> bool:
+    return failure["code"] in _NOT_PLAIN | TOO_LARGE
+
+
+class Log:
+    """A capped collection that gets one document per state entered, in the order in which they are written.
+
+    It is a log and no store: an entry that is lost is not written again, and one may be there twice.
+    """
+
+    def __init__(self, collection: Documents) -> None:
+        self._collection = collection.with_options(write_concern=WriteConcern(w=1))
+
+    def append(self, deltas: Sequence[TaskRecord]) -> None:
+        """Log the states that changes enter. Raises nothing."""
+        entries = [_logged(delta) for delta in deltas if delta.history and delta.history[-1].state == delta.state]
+        try:
+            if entries:
+                self._collection.insert_many(entries, ordered=False)
+        except PyMongoError as error:
+            logger.warning("%d entries are missing in the log: %s", len(entries), type(error).__name__)
+
+
+def _logged(delta: TaskRecord) -> dict[str, Any]:
+    known = {"name": delta.name, "queue": delta.queue}
+    return {
+        "task": delta.id,
+        **{name: value for name, value in known.items() if value is not None},
+        **entry(delta.history[-1]),
+    }
