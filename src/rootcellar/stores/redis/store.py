@@ -24,10 +24,10 @@ from rootcellar.stores.redis.address import read_address
 from rootcellar.stores.redis.faults import translated
 from rootcellar.stores.redis.layout import DEFAULT_TABLE, Layout, encoded_id
 from rootcellar.stores.redis.plans import BEGINNING, TIMED, TIMELESS, Choice, Plan, Planner, Span
-from rootcellar.stores.redis.push import Listener
+from rootcellar.stores.redis.push import RedisListener
 from rootcellar.stores.redis.registers import MAX_VALUE_BYTES, decode_record, encode_record, milliseconds
 from rootcellar.stores.redis.servers import Command, call, servers_at
-from rootcellar.stores.redis.terms import KNOWN_STATES, Declared
+from rootcellar.stores.redis.terms import KNOWN_STATES, Declared, all_terms
 from rootcellar.stores.redis.totals import Totals
 from rootcellar.stores.redis.walks import Place, walk
 
@@ -194,9 +194,10 @@ class RedisStore(Store):
     def _merge(self, delta: TaskRecord, task_id: bytes, key: bytes, terms: bytes) -> Command:
         ends = b"%d" % milliseconds(delta.expires_at) if delta.expires_at else b""
         at = b"%d" % microseconds(delta.updated_at) if delta.updated_at else b"-inf"
-        text = encode_record(delta, self._declared)
-        channel = (self.layout.channel,) if delta.ready else ()
-        return call(scripts.MERGE, (key, terms), text, task_id, ends, at, *channel)
+        declared = self._declared.terms(delta)
+        text = encode_record(delta, declared)
+        channel = self.layout.channel if delta.ready else b""
+        return call(scripts.MERGE, (key, terms), text, task_id, ends, at, channel, *all_terms(delta, declared))
 
     def _trim(self, shard: int, limit: int, *now: bytes) -> Command:
         keys = (self.layout.record(shard, b""), self.layout.term(shard, b""))
@@ -424,7 +425,7 @@ class RedisStore(Store):
     # -- waiting, closing ----------------------------------------------------------------------------------------------
 
     def _watcher(self) -> Watcher:
-        return Listener(self._servers.connect, self.layout.channel)
+        return RedisListener(self._servers.connect, self.layout.channel)
 
     def _close(self) -> None:
         self._servers.close()
