@@ -64,7 +64,11 @@ class Listener(Watcher, ABC):
         self._pause = self.first_pause
         self._retry_at = 0.0
         self._closed = False
-        self._try_listening()
+        try:
+            self._try_listening()
+        except BaseException:
+            self.close()
+            raise
 
     @abstractmethod
     def _open(self) -> Ear | None:
