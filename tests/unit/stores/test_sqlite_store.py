@@ -416,6 +416,17 @@ def test_clean_up_goes_on_until_it_finds_less_or_the_limit_is_reached() -> None:
     assert sliced(remove, 1000) == 60
 
 
+def test_clean_up_leaves_nothing_in_the_log_for_writers_to_move(store: SQLiteStore, path: Path, tmp_path: Path) -> None:
+    """A commit that finds a long log moves it into the database first, and takes as long as that takes."""
+    store.apply([Change(id=f"{number}", at=NOON, state="SUCCESS", expires_at=NOON) for number in range(200)])
+    assert store.cleanup(now=NOON + timedelta(hours=1)) == 200
+    without_log = tmp_path / "copy.sqlite3"
+    without_log.write_bytes(path.read_bytes())
+    with opened(without_log) as copy:
+        assert copy.count() == 0
+        assert copy.drift() == []
+
+
 def test_expired_groups_and_chords_go_as_well(store: SQLiteStore) -> None:
     store.group_save("g", ["a"], expires_at=NOON)
     store.chord_resize("c", size=2, expires_at=NOON)

@@ -27,8 +27,10 @@ WITH gone AS (
         SELECT ctid FROM {chord} WHERE expires_at < $1::timestamptz ORDER BY expires_at LIMIT $2::bigint
         FOR UPDATE SKIP LOCKED
     )) RETURNING group_id
+), parts AS (
+    DELETE FROM {chord_part} WHERE group_id IN (SELECT group_id FROM gone)
 )
-DELETE FROM {chord_part} WHERE group_id IN (SELECT group_id FROM gone)
+SELECT FROM gone
 
 -- name: group_save
 -- Keep a group's members.

@@ -16,9 +16,10 @@ import psycopg
 
 from rootcellar import jitter
 from rootcellar.errors import SchemaError
+from rootcellar.store.paths import DeclaredPath
 from rootcellar.stores._sql.columns import TABLES
 from rootcellar.stores._sql.names import Names
-from rootcellar.stores._sql.schema import DeclaredPath, Migration, Shape, drift, expected_shape, pending
+from rootcellar.stores._sql.schema import Migration, Shape, drift, expected_shape, pending
 from rootcellar.stores.postgresql.dialect import equality_key, identifier, number_at
 from rootcellar.stores.postgresql.merge import TYPES
 from rootcellar.stores.postgresql.session import Session, read_rows, text_array

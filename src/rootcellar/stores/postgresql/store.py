@@ -18,10 +18,11 @@ from rootcellar.query import Query
 from rootcellar.record import TaskRecord
 from rootcellar.store.capabilities import Capabilities
 from rootcellar.store.chord import ChordPart, ChordState
+from rootcellar.store.paths import DeclaredPath
 from rootcellar.store.url import StoreURL
 from rootcellar.store.watch import Watcher
 from rootcellar.stores._sql.rows import TEXT_TIMES, utc
-from rootcellar.stores._sql.schema import DeclaredPath
+from rootcellar.stores._sql.slices import sliced
 from rootcellar.stores._sql.statements import Statement, Statements
 from rootcellar.stores._sql.store import SQLStore
 from rootcellar.stores.postgresql.address import LIBPQ_PARAMETERS, OWN_PARAMETERS, read_address
@@ -221,9 +222,12 @@ class PostgreSQLStore(SQLStore):
         return self._changed("delete", text_array(ids))
 
     def _expire(self, now: datetime, limit: int) -> int:
-        self._changed("expire_groups", now, limit)
-        self._changed("expire_chords", now, limit)
-        return self._changed("expire_tasks", now, limit)
+        def expired(name: str) -> int:
+            return sliced(lambda count: self._changed(name, now, count), limit)
+
+        expired("expire_groups")
+        expired("expire_chords")
+        return expired("expire_tasks")
 
     # -- groups and chords ---------------------------------------------------------------------------------------------
 

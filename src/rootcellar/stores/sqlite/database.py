@@ -68,6 +68,10 @@ class Database:
 
         return self.write(transaction)
 
+    def checkpoint(self) -> None:
+        """Move what was committed from the log into the database now, so that no writer has to after its commit."""
+        self.read(lambda connection: connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall())
+
     def _patiently(self, attempt: Callable[[], R]) -> R:
         deadline = time.monotonic() + self._patience
         while True:

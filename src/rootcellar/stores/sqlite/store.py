@@ -16,12 +16,13 @@ from rootcellar.query import Query, suggest
 from rootcellar.record import TaskRecord, isoformat
 from rootcellar.store.capabilities import Capabilities
 from rootcellar.store.chord import ChordPart, ChordState
+from rootcellar.store.paths import DeclaredPath
 from rootcellar.store.url import StoreURL
 from rootcellar.store.watch import Watcher
 from rootcellar.stores._sql.columns import TABLES, Logical
 from rootcellar.stores._sql.dialect import DURATIONS
 from rootcellar.stores._sql.rows import TEXT_TIMES, Row, json_text
-from rootcellar.stores._sql.schema import DeclaredPath, Shape, drift, expected_shape, pending
+from rootcellar.stores._sql.schema import Shape, drift, expected_shape, pending
 from rootcellar.stores._sql.slices import sliced
 from rootcellar.stores._sql.statements import Statement
 from rootcellar.stores._sql.store import SQLStore
@@ -211,7 +212,9 @@ class SQLiteStore(SQLStore):
         before = isoformat(now)
 
         def expired(name: str, count: int) -> int:
-            return self._run(self._named(name, now=before, limit=count))
+            removed = self._run(self._named(name, now=before, limit=count))
+            self._database.checkpoint()
+            return removed
 
         removed = sliced(partial(expired, "expire"), limit)
         if removed < limit:
