@@ -6,10 +6,11 @@ import pytest
 
 from rootcellar.errors import InvalidInput, SchemaError
 from rootcellar.record import FIELDS, METADATA_FIELDS, OUTCOME_FIELDS, PROGRESS_FIELDS, REQUEST_FIELDS
+from rootcellar.store.paths import declared_paths
 from rootcellar.stores._sql.columns import COLUMN_NAMES, COLUMNS, Register
 from rootcellar.stores._sql.names import Names
 from rootcellar.stores._sql.queries import read_queries
-from rootcellar.stores._sql.schema import declared_paths, pending, read_migrations, render
+from rootcellar.stores._sql.schema import pending, read_migrations, render
 from rootcellar.stores.sqlite.dialect import SQLiteDialect
 
 SQLITE = "rootcellar.stores.sqlite"

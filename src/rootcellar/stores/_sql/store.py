@@ -12,12 +12,13 @@ from rootcellar.errors import InvalidInput, RecordUnreadable
 from rootcellar.query import Aggregate, Node, Query, Statistic, suggest
 from rootcellar.record import TaskRecord
 from rootcellar.store.base import Store
+from rootcellar.store.paths import DeclaredPath, declared_paths
 from rootcellar.store.url import StoreURL
 from rootcellar.stores._sql.dialect import Dialect
 from rootcellar.stores._sql.names import DEFAULT_TABLE, Names
 from rootcellar.stores._sql.queries import read_queries
 from rootcellar.stores._sql.rows import RowCodec, decode_json
-from rootcellar.stores._sql.schema import DeclaredPath, Migration, declared_paths, read_migrations, render
+from rootcellar.stores._sql.schema import Migration, read_migrations, render
 from rootcellar.stores._sql.statements import Statement, Statements, statistics
 
 

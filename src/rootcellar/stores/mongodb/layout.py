@@ -13,7 +13,7 @@ from pymongo import IndexModel
 from pymongo.errors import CollectionInvalid, OperationFailure
 
 from rootcellar.errors import InvalidInput, SchemaError
-from rootcellar.stores._sql.schema import DeclaredPath
+from rootcellar.store.paths import DeclaredPath
 from rootcellar.stores.mongodb.client import Collections, Documents, Names
 from rootcellar.stores.mongodb.conditions import is_dotted
 from rootcellar.stores.mongodb.documents import MICROS, OFFLOADED

@@ -14,9 +14,9 @@ from rootcellar.record import TaskRecord
 from rootcellar.store.base import Store
 from rootcellar.store.capabilities import Capabilities
 from rootcellar.store.chord import ChordPart, ChordState
+from rootcellar.store.paths import declared_paths
 from rootcellar.store.url import StoreURL
 from rootcellar.store.watch import Watcher
-from rootcellar.stores._sql.schema import declared_paths
 from rootcellar.stores.mongodb import queries
 from rootcellar.stores.mongodb.address import read_address
 from rootcellar.stores.mongodb.client import Collections, Connector, Names

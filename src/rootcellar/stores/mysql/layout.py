@@ -8,10 +8,11 @@ from typing import Final
 
 import msgspec
 
+from rootcellar.store.paths import DeclaredPath
 from rootcellar.stores._sql.columns import INDEXES, TABLES, Column, Logical
 from rootcellar.stores._sql.dialect import Path
 from rootcellar.stores._sql.names import Names
-from rootcellar.stores._sql.schema import DeclaredPath, Shape
+from rootcellar.stores._sql.schema import Shape
 from rootcellar.stores.mysql.documents import (
     INDEXED_CHARACTERS,
     Documents,

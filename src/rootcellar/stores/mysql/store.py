@@ -14,10 +14,11 @@ from rootcellar.errors import MissingDriver, RecordUnreadable, RootcellarError, 
 from rootcellar.record import TaskRecord
 from rootcellar.store.capabilities import Capabilities
 from rootcellar.store.chord import ChordPart, ChordState
+from rootcellar.store.paths import DeclaredPath
 from rootcellar.store.url import StoreURL
 from rootcellar.store.watch import Watcher
 from rootcellar.stores._sql.rows import RowCodec
-from rootcellar.stores._sql.schema import DeclaredPath, render
+from rootcellar.stores._sql.schema import render
 from rootcellar.stores._sql.slices import sliced
 from rootcellar.stores._sql.statements import Statement, Statements
 from rootcellar.stores._sql.store import SQLStore

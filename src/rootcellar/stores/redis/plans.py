@@ -15,7 +15,7 @@ import msgspec
 
 from rootcellar.query import And, Condition, Node, Op, Or
 from rootcellar.record import microseconds
-from rootcellar.stores._sql.schema import DeclaredPath
+from rootcellar.store.paths import DeclaredPath
 from rootcellar.stores.redis.terms import TEXT_TERMS, path_term, text_term
 
 #: A lower bound on any of these is one on `updated_at`: nothing happens to a task later than its last change.

@@ -16,9 +16,9 @@ from rootcellar.record import TaskRecord, microseconds
 from rootcellar.store.base import Store
 from rootcellar.store.capabilities import Capabilities
 from rootcellar.store.chord import ChordPart, ChordState
+from rootcellar.store.paths import declared_paths
 from rootcellar.store.url import StoreURL
 from rootcellar.store.watch import Watcher
-from rootcellar.stores._sql.schema import declared_paths
 from rootcellar.stores.redis import scripts
 from rootcellar.stores.redis.address import read_address
 from rootcellar.stores.redis.faults import translated

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from rootcellar.query import PathPart
-from rootcellar.stores._sql.schema import DeclaredPath
+from rootcellar.store.paths import DeclaredPath
 
 _encode: Final = msgspec.json.Encoder().encode
 #: Fields every record is found by, in the register each is in.
