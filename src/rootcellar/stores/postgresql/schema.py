@@ -19,7 +19,6 @@ from rootcellar.errors import SchemaError
 from rootcellar.store.paths import DeclaredPath
 from rootcellar.stores._sql.columns import TABLES
 from rootcellar.stores._sql.names import Names
-from rootcellar.store.paths import 
 from rootcellar.stores._sql.schema import Migration, Shape, drift, expected_shape, pending
 from rootcellar.stores.postgresql.dialect import equality_key, identifier, number_at
 from rootcellar.stores.postgresql.merge import TYPES

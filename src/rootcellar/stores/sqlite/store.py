@@ -22,7 +22,6 @@ from rootcellar.store.watch import Watcher
 from rootcellar.stores._sql.columns import TABLES, Logical
 from rootcellar.stores._sql.dialect import DURATIONS
 from rootcellar.stores._sql.rows import TEXT_TIMES, Row, json_text
-from rootcellar.store.paths import 
 from rootcellar.stores._sql.schema import Shape, drift, expected_shape, pending
 from rootcellar.stores._sql.slices import sliced
 from rootcellar.stores._sql.statements import Statement
