@@ -19,9 +19,7 @@ _SCHEMES: Final[dict[str, str]] = {
     "mysql": "rootcellar.stores.mysql:MySQLStore",
     "mariadb": "rootcellar.stores.mysql:MySQLStore",
     "mongodb": "rootcellar.stores.mongodb:MongoDBStore",
-    **dict.fromkeys(
-        ("redis", "rediss", "valkey", "valkeys", "unix", "sentinel"), "rootcellar.stores.redis:RedisStore"
-    ),
+    **dict.fromkeys(("redis", "rediss", "valkey", "valkeys", "unix", "sentinel"), "rootcellar.stores.redis:RedisStore"),
 }
 #: Everything else that SQLAlchemy speaks goes the plain path.
 _SQLALCHEMY: Final = "rootcellar.stores.sqlalchemy:SQLAlchemyStore"
