@@ -19,7 +19,8 @@ _REDIS_OPTIONS = ("--appendonly", "no")
 #: Durability, in the words of the servers' own settings.
 _TOLD = (
     "version", "version_comment", "journal_mode", "synchronous", "synchronous_commit", "fsync", "full_page_writes",
-    "innodb_flush_log_at_trx_commit", "innodb_doublewrite", "log_bin", "sync_binlog", "tx_isolation", "durable",
+    "innodb_flush_log_at_trx_commit", "innodb_doublewrite", "log_bin", "sync_binlog", "tx_isolation",
+    "write_concern", "journal", "durable",
 )  # fmt: skip
 
 

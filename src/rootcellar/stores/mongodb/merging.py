@@ -1,9 +1,11 @@
 """`rootcellar.record.join` as one update of one document.
 
-There are two forms. The plain one is a filter and update operators: the filter matches a document that the change
-simply goes on top of, and where there is none the same update makes it. Nearly every change is one that it joins. For
-any other document that is there already the upsert meets its own ``_id``, and then the whole form follows: a pipeline
-that joins every register by itself, whatever is stored. Either is atomic, and applied again either changes nothing.
+There are three forms. A record that is not known yet is inserted as it is, which takes the server a third of the time
+of an upsert; that is tried where it went well lately. The plain form is a filter and update operators: the filter
+matches a document that the change simply goes on top of, and where there is none the same update makes it. Nearly every
+change is one that it joins. For any other document that is there already the upsert meets its own ``_id``, and then the
+whole form follows: a pipeline that joins every register by itself, whatever is stored. Each is atomic, and applied
+again each changes nothing.
 
 The server parses and runs a pipeline of this length in about the time of the rest of the update, hence the plain form.
 
@@ -27,7 +29,34 @@ _JOIN: Final = "rootcellar_join"
 #: Every ``state_order`` of a success is above, that of any other state below.
 _SUCCESS: Final = "1"
 
+_MICROS: Final = f"{MICROS}."
+
 Update = tuple[dict[str, Any], Any]
+
+
+def new_document(delta: TaskRecord) -> dict[str, Any]:
+    """The document of a record that begins with `delta`."""
+    register = outcome(delta)
+    if delta.request_order >= 0:
+        _add(register, request(delta))
+    if delta.progress_order:
+        _add(register, progress(delta))
+    made: dict[str, Any] = {"_id": delta.id}
+    micros: dict[str, int] = {}
+    for name, value in register.set.items():
+        if name.startswith(_MICROS):
+            micros[name.removeprefix(_MICROS)] = value
+        else:
+            made[name] = value
+    if delta.queued_at is not None:
+        made["queued_at"], micros["queued_at"] = delta.queued_at, microseconds(delta.queued_at)
+    made[MICROS] = micros
+    if delta.metadata_order:
+        made["metadata"] = {key: delta.metadata.get(key) for key in delta.metadata_order}
+        made["metadata_order"] = delta.metadata_order
+    if delta.history:
+        made["history"] = [entry(transition) for transition in delta.history]
+    return made
 
 
 def plain_form(delta: TaskRecord, offloaded: Sequence[str] = ()) -> Update | None:

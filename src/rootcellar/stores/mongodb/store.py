@@ -36,6 +36,16 @@ LOG_BYTES: Final = 64 * 1024 * 1024
 _MOST_IDS: Final = 10_000
 
 
+class _Open(msgspec.Struct, frozen=True):
+    """What works on the collections of one client."""
+
+    collections: Collections
+    files: Files
+    members: Members
+    writing: Writing
+    log: Log | None
+
+
 class MongoDBStore(Store):
     """Records in MongoDB 6.0 or newer: a replica set, a sharded cluster or a server that stands alone.
 
@@ -75,26 +85,39 @@ class MongoDBStore(Store):
         size = _log_bytes(log_bytes or given.get("log_bytes") or LOG_BYTES)
         self._layout = Layout(self.names, self.paths, {self._log: size} if self._log else {})
         self._connector = Connector(self._address, self.names, CODEC)
+        self._opened: _Open | None = None
 
     # -- connections ---------------------------------------------------------------------------------------------------
 
     @property
     def collections(self) -> Collections:
         """The collections, connected; for what is of MongoDB alone."""
-        return self._connector.get()
+        return self._open().collections
+
+    def _open(self) -> _Open:
+        collections = self._connector.get()
+        found = self._opened
+        if found is None or found.collections is not collections:
+            files = Files(collections)
+            writing = Writing(collections.task, files if self._offloads else None)
+            log = Log(collections.database[self._log]) if self._log else None
+            found = self._opened = _Open(collections, files, Members(collections, files), writing, log)
+        return found
 
     @property
     def _members(self) -> Members:
-        return Members(self.collections, self._files)
+        return self._open().members
 
     @property
     def _files(self) -> Files:
-        return Files(self.collections)
+        return self._open().files
 
     def _close(self) -> None:
+        self._opened = None
         self._connector.close()
 
     def _after_fork(self) -> None:
+        self._opened = None
         self._connector.abandon()
 
     def _translate(self, error: Exception) -> RootcellarError | None:
@@ -158,14 +181,13 @@ class MongoDBStore(Store):
     # -- writing -------------------------------------------------------------------------------------------------------
 
     def _apply(self, deltas: list[TaskRecord]) -> None:
-        tasks = self.collections.task
-        writing = Writing(tasks, self._files if self._offloads else None)
+        opened = self._open()
         if len(deltas) == 1:
-            writing.merge(deltas[0])
+            opened.writing.merge(deltas[0])
         else:
-            writing.merge_many(deltas)
-        if self._log:
-            Log(self.collections.database[self._log]).append(deltas)
+            opened.writing.merge_many(deltas)
+        if opened.log is not None:
+            opened.log.append(deltas)
 
     def _delete(self, ids: list[str]) -> int:
         removed = 0
