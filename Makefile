@@ -43,7 +43,7 @@ test-quick: $(DEV) ## the tests that need no server and no worker, in under a mi
 .PHONY: test-oldest
 test-oldest: ## the tests of Celery's side, with real workers, against the oldest Celery that is promised
 	$(MAKE) .venv-$(OLDEST)/installed-dev VENV=.venv-$(OLDEST) CELERY='celery==$(OLDEST).*' GROUP=test
-	.venv-$(OLDEST)/bin/python -m pytest -n $(JOBS) --dist loadgroup tests/celery tests/unit/celery tests/unit/waiting \
+	.venv-$(OLDEST)/bin/python -m pytest -n $(JOBS) --dist loadgroup tests/celery tests/unit/celery tests/unit/waiting tests/aio \
 		-m 'not server and not fault and not slow' -k 'not sqlite-threads and not sqlite-solo and not sqlite-eventlet' $(ARGS)
 
 .PHONY: lint

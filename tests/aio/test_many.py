@@ -257,9 +257,10 @@ async def test_a_store_that_goes_away_meanwhile_is_waited_for(
     app: Celery, backend: RootcellarBackend, store: FragileStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     waiting = asyncio.create_task(rootcellar.wait("a", app=app, timeout=60))
-    while not store.reads:
+    await begun(backend)
+    (ticket,) = backend.result_consumer.waiters.tickets("a")
+    while not ticket.answered:
         await asyncio.sleep(0.001)
-    await asyncio.sleep(0.01)
     store.away = StoreUnavailable("away")
     while "interrupted" not in caplog.text:
         await asyncio.sleep(0.001)

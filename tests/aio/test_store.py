@@ -187,12 +187,17 @@ async def test_threads_end_when_the_store_is_closed(sync: Store) -> None:
 
 async def test_a_call_that_is_cancelled_leaves_the_store_usable(sync: Store) -> None:
     aio = AsyncStore(sync, threads=1)
-    gate = threading.Event()
+    inside, gate = threading.Event(), threading.Event()
     ran: list[str] = []
-    running = asyncio.create_task(aio.run(gate.wait, 60))
-    await asyncio.sleep(0.01)
+
+    def run() -> None:
+        inside.set()
+        gate.wait(60)
+        ran.append("to its end")
+
+    running = asyncio.create_task(aio.run(run))
     waiting = asyncio.create_task(aio.run(ran.append, "never"))
-    await asyncio.sleep(0.01)
+    await asyncio.to_thread(inside.wait)
     for task in (running, waiting):
         task.cancel()
     await asyncio.wait([running, waiting])
@@ -200,7 +205,7 @@ async def test_a_call_that_is_cancelled_leaves_the_store_usable(sync: Store) -> 
     assert waiting.cancelled()
     gate.set()
     assert await aio.count() == 3
-    assert ran == []
+    assert ran == ["to its end"]
     await aio.close()
 
 

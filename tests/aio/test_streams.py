@@ -95,6 +95,17 @@ async def test_what_has_not_finished_in_time(app: Celery, backend: RootcellarBac
     assert [result.id for result in following.seen] == ["a"]
 
 
+async def test_a_time_out_while_the_body_of_the_loop_is_slow(app: Celery, backend: RootcellarBackend) -> None:
+    """What has arrived by then is yielded, and if that is all, it was in time."""
+    for task_id in "ab":
+        backend.mark_as_done(task_id, task_id)
+    seen = []
+    async for result in rootcellar.as_completed(results(app, "ab"), timeout=0.05):
+        await asyncio.sleep(0.1)
+        seen.append(result.id)
+    assert sorted(seen) == ["a", "b"]
+
+
 async def test_leaving_the_loop_ends_the_wait(app: Celery, backend: RootcellarBackend) -> None:
     backend.mark_as_done("a", 1)
     async for _ in rootcellar.as_completed(results(app, "ab")):

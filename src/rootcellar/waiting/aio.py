@@ -92,11 +92,11 @@ class Subscription:
 
     async def __anext__(self) -> TaskRecord:
         while not self._latest:
+            if not self._tickets:
+                raise StopAsyncIteration
             if self._error is not None:
                 # Many may be told of the same one, and each would add to its traceback.
                 raise self._error.with_traceback(None)
-            if not self._tickets:
-                raise StopAsyncIteration
             await self._sleep()
         return self._latest.pop(next(iter(self._latest)))
 
