@@ -27,7 +27,7 @@ from rootcellar.errors import CodecError
 from rootcellar.record import TaskRecord
 from rootcellar.waiting.aio import answer, hand_over
 from rootcellar.waiting.hub import Hub
-from rootcellar.waiting.sweeps import CHUNK
+from rootcellar.waiting.reader import CHUNK
 
 _consumers: Final[weakref.WeakSet[ResultConsumer]] = weakref.WeakSet()
 

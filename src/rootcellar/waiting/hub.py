@@ -2,7 +2,7 @@
 
 A thread reads the records that somebody waits for and hands over those that changed. It sleeps in the store's watcher:
 pushed where the engine can push, polling where it cannot; either way the read decides, and every `BACKSTOP` seconds
-some are read whatever the watcher says (see `Sweeps`). The thread ends, and everything it holds is released, when
+some are read whatever the watcher says (see `Reader`). The thread ends, and everything it holds is released, when
 nobody has waited for `LINGER` seconds.
 """
 
@@ -21,7 +21,7 @@ from rootcellar.errors import StoreError
 from rootcellar.record import TaskRecord
 from rootcellar.store.base import Store
 from rootcellar.store.watch import Watcher
-from rootcellar.waiting.sweeps import CHUNK, Sweeps
+from rootcellar.waiting.reader import CHUNK, Reader
 
 logger = getLogger(__name__)
 
@@ -56,7 +56,8 @@ class Hub:
     def _reset(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
-        #: The version that was delivered last of each task that is waited for.
+        #: The version that was delivered last of each task that is waited for. A copy of the keys is atomic; `discard`
+        #: may run in any thread at any time, without the lock.
         self._seen: dict[str, str | None] = {}
         self._new: set[str] = set()
         #: What is to be read, or being read, for the first time since somebody began to wait for it.
@@ -161,7 +162,7 @@ class Hub:
             watcher.close()
 
     def _read_what_changes(self, watcher: Watcher) -> None:
-        sweeps = Sweeps(self._waited, self._read, every=BACKSTOP)
+        reader = Reader(self._seen, self._read, every=BACKSTOP)
         while not self._finish_if_idle():
             new = self._changes(watcher)
             if new:
@@ -169,10 +170,7 @@ class Hub:
                 self._answer(new, None)
                 self._unread = set()
                 self._pause = _FIRST_PAUSE
-            hint = watcher.wait(sweeps.patience)
-            if hint:
-                self._read(hint)
-            sweeps.after(hint)
+            reader.after(watcher.wait(reader.patience))
 
     def _changes(self, watcher: Watcher) -> set[str]:
         """The tasks that somebody began to wait for; those that nobody waits for any more are watched no longer."""
@@ -183,10 +181,6 @@ class Hub:
             new, self._new = self._new, set()
             self._unread = new
         return new
-
-    def _waited(self) -> list[str]:
-        # A copy of the keys is atomic; `discard` may run in any thread at any time, without the lock.
-        return list(self._seen)
 
     def _finish_if_idle(self) -> bool:
         with self._lock:

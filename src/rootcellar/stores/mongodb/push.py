@@ -77,9 +77,10 @@ class Listener(Watcher):
 
     def watch(self, ids: Iterable[str]) -> None:
         """See `Watcher.watch`."""
-        super().watch(ids)
         with self._changed:
             self._watched.update(ids)
+        if not self.listening:
+            super().watch(ids)
 
     def unwatch(self, ids: Iterable[str]) -> None:
         """See `Watcher.unwatch`."""
