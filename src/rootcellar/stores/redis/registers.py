@@ -14,7 +14,7 @@ import msgspec
 
 from rootcellar.errors import InvalidInput, RecordUnreadable, ValueTooLarge
 from rootcellar.record import TaskRecord, Transition, isoformat, microseconds
-from rootcellar.stores.redis.terms import Declared, listed, listed_by_key
+from rootcellar.stores.redis.terms import RecordTerms
 
 #: A text in Redis has at most this (``proto-max-bulk-len``).
 MAX_VALUE_BYTES: Final = 512 << 20
@@ -69,19 +69,19 @@ class _Progress(msgspec.Struct, omit_defaults=True):
     progress_types: dict[str, str] | None = None
 
 
-def encode_record(record: TaskRecord, declared: Declared) -> bytes:
-    """The text of a record, or of a partial one.
+def encode_record(record: TaskRecord, terms: RecordTerms) -> bytes:
+    """The text of a record, or of a partial one, with its terms.
 
     Raises `ValueTooLarge` when Redis could not hold it, `InvalidInput` for a text in it that is none.
     """
     try:
         text = b"\n".join((
             b'{"id":' + _encode(record.id),
-            _outcome(record, declared),
-            _request(record, declared) if record.request_order >= 0 else b"",
+            _outcome(record, terms),
+            _request(record, terms) if record.request_order >= 0 else b"",
             b',"queued_at":"%b"' % isoformat(record.queued_at).encode() if record.queued_at else b"",
-            _progress(record, declared) if record.progress_order else b"",
-            _metadata(record, declared) if record.metadata_order else b"",
+            _progress(record, terms) if record.progress_order else b"",
+            _metadata(record, terms) if record.metadata_order else b"",
             _history(record.history) if record.history else b"",
             b"}",
         ))  # fmt: skip
@@ -105,38 +105,35 @@ def milliseconds(moment: datetime) -> int:
     return -(-microseconds(moment) // 1000)
 
 
-def _outcome(r: TaskRecord, declared: Declared) -> bytes:
-    index = listed(r, declared.outcome) if declared.outcome else None
+def _outcome(r: TaskRecord, terms: RecordTerms) -> bytes:
     return b"," + _encode(
         _Outcome(
-            r.state_order, r.state, r.worker, index, r.updated_at, r.attempt, r.pid, r.started_at, r.finished_at,
-            r.expires_at, r.result, r.result_types, r.error, r.children,
+            r.state_order, r.state, r.worker, terms.outcome, r.updated_at, r.attempt, r.pid, r.started_at,
+            r.finished_at, r.expires_at, r.result, r.result_types, r.error, r.children,
         )
     )[1:-1]  # fmt: skip
 
 
-def _request(r: TaskRecord, declared: Declared) -> bytes:
-    index = listed(r, declared.request) if declared.request else None
+def _request(r: TaskRecord, terms: RecordTerms) -> bytes:
     return b"," + _encode(
         _Request(
-            r.request_order, r.name, r.queue, r.parent_id, r.root_id, r.group_id, index, r.args, r.args_types,
+            r.request_order, r.name, r.queue, r.parent_id, r.root_id, r.group_id, terms.request, r.args, r.args_types,
             r.kwargs, r.kwargs_types, r.routing_key, r.priority, r.eta, r.origin, r.stamps,
         )
     )[1:-1]  # fmt: skip
 
 
-def _progress(r: TaskRecord, declared: Declared) -> bytes:
-    index = listed(r, declared.progress) if declared.progress else None
-    return b"," + _encode(_Progress(r.progress_order, index, r.progress, r.progress_types))[1:-1]
+def _progress(r: TaskRecord, terms: RecordTerms) -> bytes:
+    return b"," + _encode(_Progress(r.progress_order, terms.progress, r.progress, r.progress_types))[1:-1]
 
 
-def _metadata(record: TaskRecord, declared: Declared) -> bytes:
+def _metadata(record: TaskRecord, terms: RecordTerms) -> bytes:
     """Values, stamps and terms by key, all in one order."""
     order = record.metadata_order
     values = {key: record.metadata.get(key) for key in order}
     text = b',"metadata":{%b}\r,"metadata_order":{%b}' % (_items(values), _items(order))
-    if declared.metadata:
-        text += b'\r,"metadata_index":{%b}' % _items(listed_by_key(values, declared.metadata))
+    if terms.metadata is not None:
+        text += b'\r,"metadata_index":{%b}' % _items({key: terms.metadata.get(key, []) for key in order})
     return text
 
 

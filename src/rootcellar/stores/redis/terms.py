@@ -7,12 +7,13 @@ path keeps the quotes of a text, so that it is no number: ``metadata.user:"42"``
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from rootcellar.query import PathPart
+from rootcellar.record import TaskRecord
 from rootcellar.store.paths import DeclaredPath
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -35,7 +36,7 @@ def text_term(field: str, value: str) -> bytes:
 def path_term(path: DeclaredPath, value: Any) -> bytes | None:
     """The term of a value at a declared path, as it is in JSON without its quotes; None where there is none."""
     text = path_text(path, value)
-    return None if text is None else _encode(text)[1:-1]
+    return None if text is None else _escaped(text)
 
 
 def path_text(path: DeclaredPath, value: Any) -> str | None:
@@ -50,7 +51,7 @@ def path_text(path: DeclaredPath, value: Any) -> str | None:
     return f"{path.text}:{text}"
 
 
-def values_at(document: Any, path: Sequence[PathPart]) -> Any:
+def value_at(document: Any, path: Sequence[PathPart]) -> Any:
     """The value at `path` in a document, or None."""
     for part in path:
         if isinstance(part, str) and isinstance(document, dict):
@@ -62,32 +63,81 @@ def values_at(document: Any, path: Sequence[PathPart]) -> Any:
     return document
 
 
+class RecordTerms(msgspec.Struct):
+    """The terms that a record has by declared paths, as text: by register, and within metadata by key."""
+
+    outcome: list[str] | None = None
+    request: list[str] | None = None
+    progress: list[str] | None = None
+    metadata: dict[str, list[str]] | None = None
+
+
+#: Of a record in a store without declared paths.
+NO_TERMS: Final = RecordTerms()
+
+
 class Declared:
     """The declared paths of a store, by the register that their values are in."""
 
     def __init__(self, paths: Iterable[DeclaredPath]) -> None:
         self.paths = tuple(paths)
-        self.outcome = self._of("result", "error")
-        self.request = self._of("args", "kwargs", "stamps")
-        self.progress = self._of("progress")
-        self.metadata = self._of("metadata")
+        self._outcome = self._of("result", "error")
+        self._request = self._of("args", "kwargs", "stamps")
+        self._progress = self._of("progress")
+        self._metadata = self._of("metadata")
 
     def _of(self, *fields: str) -> tuple[DeclaredPath, ...]:
         return tuple(path for path in self.paths if path.field in fields)
 
+    def terms(self, record: TaskRecord) -> RecordTerms:
+        """The terms of these paths in a record, or in a partial one."""
+        if not self.paths:
+            return NO_TERMS
+        return RecordTerms(
+            _listed(record, self._outcome),
+            _listed(record, self._request) if record.request_order >= 0 else None,
+            _listed(record, self._progress) if record.progress_order else None,
+            self._by_key(record) if self._metadata and record.metadata_order else None,
+        )
 
-def listed(record: Any, paths: Sequence[DeclaredPath]) -> list[str] | None:
-    """The terms of `paths` in a record."""
-    found = (path_text(path, values_at(getattr(record, path.field), path.path)) for path in paths)
+    def _by_key(self, record: TaskRecord) -> dict[str, list[str]]:
+        """By the keys of the metadata, in the order of its stamps."""
+        terms: dict[str, list[str]] = {key: [] for key in record.metadata_order}
+        for path in self._metadata:
+            key = path.path[0]
+            text = path_text(path, value_at(record.metadata, path.path))
+            if text is not None and isinstance(key, str) and key in terms:
+                terms[key].append(text)
+        return terms
+
+
+def all_terms(record: TaskRecord, declared: RecordTerms) -> list[bytes]:
+    """Every term of a record, in the order in which the scripts find them in its text."""
+    terms = [text_term("state", record.state)]
+    if record.worker is not None:
+        terms.append(text_term("worker", record.worker))
+    terms += map(_escaped, declared.outcome or ())
+    if record.request_order >= 0:
+        terms += _request_terms(record)
+        terms += map(_escaped, declared.request or ())
+    terms += map(_escaped, declared.progress or ())
+    for some in (declared.metadata or {}).values():
+        terms += map(_escaped, some)
+    return terms
+
+
+def _request_terms(record: TaskRecord) -> Iterator[bytes]:
+    for field in REQUEST_TERMS:
+        value = getattr(record, field)
+        # A task that is its own root is found by its id.
+        if value is not None and (field != "root_id" or value != record.id):
+            yield text_term(field, value)
+
+
+def _listed(record: TaskRecord, paths: Sequence[DeclaredPath]) -> list[str] | None:
+    found = (path_text(path, value_at(getattr(record, path.field), path.path)) for path in paths)
     return [text for text in found if text is not None] or None
 
 
-def listed_by_key(metadata: dict[str, Any], paths: Sequence[DeclaredPath]) -> dict[str, list[str]]:
-    """The terms of `paths` in metadata, by its keys; the keys are those of `metadata`, in its order."""
-    terms: dict[str, list[str]] = {key: [] for key in metadata}
-    for path in paths:
-        key = path.path[0]
-        text = path_text(path, values_at(metadata, path.path))
-        if text is not None and isinstance(key, str):
-            terms[key].append(text)
-    return terms
+def _escaped(text: str) -> bytes:
+    return _encode(text)[1:-1]

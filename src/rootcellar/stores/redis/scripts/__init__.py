@@ -1,4 +1,4 @@
-"""The Lua scripts, one file each; `record.lua` is put before those on records."""
+"""The Lua scripts, one file each but for the merge; `record.lua` is what those on records share."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _read(*names: str) -> Script:
     return Script(b"\n".join(files(__name__).joinpath(f"{name}.lua").read_bytes() for name in names))
 
 
-MERGE: Final = _read("record", "merge")
+MERGE: Final = _read("merge", "record", "join")
 REMOVE: Final = _read("record", "remove")
 TRIM: Final = _read("record", "trim")
 CHORD_JOIN: Final = _read("chord_join")

@@ -1,4 +1,4 @@
--- What the scripts on records share. It is put before each of them.
+-- What the scripts on records share.
 --
 -- A record is the text of one JSON object. Its registers are the lines of that text, in this order: id, outcome,
 -- request, queued_at, progress, metadata, history; a register of which nothing is known is an empty line. What the
@@ -11,13 +11,6 @@
 local call, find, match, sub, byte = redis.call, string.find, string.match, string.sub, string.byte
 local base = KEYS[2]
 local TERMS = {state = true, worker = true, name = true, queue = true, parent_id = true, root_id = true, group_id = true}
-local STATES = {PENDING = true, QUEUED = true, RECEIVED = true, STARTED = true, RETRY = true, REVOKED = true,
-                FAILURE = true, SUCCESS = true}
-
-local function now()
-  local clock = call('TIME')
-  return clock[1] * 1000 + math.floor(clock[2] / 1000)
-end
 
 -- Where the JSON text ends that begins before `from`: the place of its closing quote.
 local function closing(text, from)
@@ -74,11 +67,6 @@ local LINES = '^([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\
 local function terms_in(record)
   local id, outcome, request, _, progress, metadata = match(record, LINES)
   return id and terms_of(id, outcome, request, progress, metadata) or {}
-end
-
--- No term holds a line feed; an id may.
-local function card_of(terms, id)
-  return table.concat(terms, '\n') .. '\n\n' .. id
 end
 
 local function terms_on(card)

@@ -3,7 +3,11 @@
 -- KEYS: what the keys of the shard's records begin with, what the keys of their terms begin with. ARGV: how many at
 -- most, the time (milliseconds; by default the server's, which has removed the records themselves already).
 -- Returns how many were taken out, and how many of these were still there.
-local limit, clock = ARGV[1], ARGV[2] or now()
+local limit, clock = ARGV[1], ARGV[2]
+if not clock then
+  clock = call('TIME')
+  clock = clock[1] * 1000 + math.floor(clock[2] / 1000)
+end
 local cards = call('ZRANGEBYSCORE', base .. 'expiry', '-inf', '(' .. clock, 'LIMIT', 0, limit)
 local removed = 0
 for _, card in ipairs(cards) do
@@ -12,7 +16,7 @@ for _, card in ipairs(cards) do
   local stays = {}
   if stored then
     local current = terms_in(stored)
-    if card_of(current, id) == card then
+    if table.concat(current, '\n') .. '\n\n' .. id == card then
       removed = removed + call('DEL', KEYS[1] .. id)
     else
       -- A task of this id came again: what it is found by now is not touched.
