@@ -101,13 +101,15 @@ def upload(page: Page, name: str, content: bytes, group: str) -> None:
     page.get_by_role("button", name="Upload").click()
 
 
+pytestmark = pytest.mark.xdist_group("examples")
+
 MONGODB = pytest.param("mongodb_url", marks=[pytest.mark.server, pytest.mark.store("mongodb")])
 SQLITE = pytest.param("sqlite_url", marks=pytest.mark.store("sqlite"))
 
 
 @pytest.mark.worker
 @pytest.mark.slow
-@pytest.mark.parametrize("site", [SQLITE], indirect=True)
+@pytest.mark.parametrize("site", [MONGODB], indirect=True)
 def test_an_upload_from_queued_to_its_end(site: Site, page: Page) -> None:
     """QUEUED while there is no worker, then its progress, then what it found; what it was uploaded with stays."""
     from playwright.sync_api import expect
@@ -146,7 +148,7 @@ def test_an_upload_from_queued_to_its_end(site: Site, page: Page) -> None:
 
 @pytest.mark.worker
 @pytest.mark.slow
-@pytest.mark.parametrize("site", [SQLITE], indirect=True)
+@pytest.mark.parametrize("site", [SQLITE, MONGODB], indirect=True)
 def test_what_the_readme_asks_with_curl(site: Site) -> None:
     site.start_worker()
     with httpx.Client(base_url=site.url, timeout=30) as client:
