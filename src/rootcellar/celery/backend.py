@@ -30,6 +30,7 @@ from rootcellar.celery.chords import ChordMixin
 from rootcellar.celery.consumer import ResultConsumer
 from rootcellar.celery.meta import meta_of
 from rootcellar.celery.runs import Run, run_following, run_of_request, snapshot
+from rootcellar.celery.stock import stock_options
 from rootcellar.celery.values import Values
 from rootcellar.celery.writer import Writer
 from rootcellar.errors import CodecError, StoreUnavailable, ValueTooLarge
@@ -95,10 +96,14 @@ class RootcellarBackend(ChordMixin, AsyncBackendMixin, Backend):
     @cached_property
     def store(self) -> Store:
         """The store; set up at its first use unless ``rootcellar_setup`` is off."""
-        store = open_url(self.url or "", **self.settings.store_options())
+        store = open_url(self.url or "", **self.store_options())
         if self.settings.setup:
             store.setup_on_use()
         return store
+
+    def store_options(self) -> dict[str, Any]:
+        """Options of the store: from our settings, and from those for the stock backend of the same engine."""
+        return {**stock_options(self.url or "", self.app.conf), **self.settings.store_options()}
 
     @cached_property
     def writer(self) -> Writer:

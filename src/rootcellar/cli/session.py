@@ -77,7 +77,7 @@ class Session:
         """The store. Nothing is made in it unless the command is for that."""
         from rootcellar.store.registry import open_url
 
-        options: dict[str, Any] = self.backend.settings.store_options() if self.backend is not None else {}
+        options: dict[str, Any] = self.backend.store_options() if self.backend is not None else {}
         store = open_url(self.store_url, **options)
         click.get_current_context().call_on_close(store.close)
         return store

@@ -6,7 +6,7 @@ import json
 import shutil
 import signal
 from contextlib import closing
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from redis import Redis as Client
 
@@ -166,7 +166,7 @@ class RedisSentinel(Several):
     def probe(self, url: str) -> str:
         sentinel, *servers = self.ports(int(url.partition("/0")[0].rpartition(":")[2]))
         with closing(Client(port=sentinel, socket_timeout=5)) as client:
-            master = client.sentinel_master(MASTER_NAME)
+            master: Any = client.sentinel_master(MASTER_NAME)
             if not master["num-slaves"] or master["is_odown"]:
                 raise TimeoutError("the sentinel knows of no replica yet")
         for port in servers:
