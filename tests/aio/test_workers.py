@@ -26,7 +26,7 @@ PATIENCE = 60
 
 
 @pytest.fixture(scope="module")
-def shop(make_shop: MakeShop, postgresql_module_url: str) -> Iterator[Shop]:
+def shop(make_shop: MakeShop, postgresql_module_url: str) -> Shop:
     opened = make_shop(f"rootcellar+{postgresql_module_url}")
     opened.start_worker("threads", 4)
     return opened
