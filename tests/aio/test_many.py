@@ -38,6 +38,7 @@ def finish(backend: RootcellarBackend, *ids: str) -> None:
 # -- many --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_ten_thousand_who_wait_take_one_thread_and_few_reads(
     app: Celery, backend: RootcellarBackend, store: FragileStore
 ) -> None:

@@ -71,8 +71,8 @@ class Subscription:
         self.overdue = False
 
     def __enter__(self) -> Self:
-        self._start_timer()
         self._register.take(list(self._tickets.values()))
+        self._start_timer()
         return self
 
     def __exit__(self, *_: object) -> None:
