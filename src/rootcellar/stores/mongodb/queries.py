@@ -123,7 +123,7 @@ def _term(number: int, term: Order) -> _Term:
 
 def _bound(term: _Term, value: Scalar) -> Filter:
     """What is behind `value` in the order is not before it: a bound that an index of the dates can serve."""
-    if value is None or len(term.keys) == 1:
+    if value is None or term.nullable or len(term.keys) == 1:
         return {}
     return {term.keys[0]: {"$lte" if term.descending else "$gte": value}}
 

@@ -8,7 +8,7 @@ from rootcellar.errors import QueryError
 from rootcellar.query import MAX_LIMIT, F, Order, Query
 from rootcellar.store import Store
 from rootcellar.testing.conformance.base import StoreTests
-from rootcellar.testing.samples import annotated, queued, succeeded
+from rootcellar.testing.samples import annotated, queued, started, succeeded
 
 
 class Paging(StoreTests):
@@ -39,6 +39,18 @@ class Paging(StoreTests):
                 page = store.find(order=[Order("priority", descending)], limit=1, cursor=cursor)
                 found, cursor = found + page[0].id, page.cursor
             assert (found, cursor) == (order, None)
+
+    @pytest.mark.parametrize("second", ["queued_at", "started_at", "priority"])
+    def test_pages_follow_each_other_where_both_sort_values_are_missing(self, store: Store, second: str) -> None:
+        """Some have the second of them only, and some neither."""
+        store.apply([queued("a", priority=1), queued("b", priority=2), started("c"), started("d"), succeeded("e", 1)])
+        for order in ([Order("eta"), Order(second)], [Order("eta"), Order(second, descending=True)]):
+            expected = [record.id for record in store.find(order=order)]
+            found, cursor = list[str](), None
+            for _ in range(5):
+                page = store.find(order=order, limit=1, cursor=cursor)
+                found, cursor = [*found, *(record.id for record in page)], page.cursor
+            assert (found, cursor) == (expected, None)
 
     def test_a_full_last_page_has_no_cursor(self, store: Store) -> None:
         store.apply([queued(f"{number}") for number in range(4)])
