@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 from pymongo import MongoClient
@@ -16,9 +16,7 @@ from pymongo.errors import OperationFailure
 from rootcellar.background import signals_blocked
 from rootcellar.errors import InvalidInput, StoreURLError
 from rootcellar.stores.mongodb.address import Address
-
-if TYPE_CHECKING:
-    from bson.codec_options import CodecOptions
+from rootcellar.stores.mongodb.documents import EXACTLY, QUICKLY
 
 Client = MongoClient[dict[str, Any]]
 Documents = Collection[dict[str, Any]]
@@ -49,7 +47,10 @@ class Names(msgspec.Struct, frozen=True):
 
 
 class Collections(msgspec.Struct, frozen=True):
-    """A client's collections of one store."""
+    """A client's collections of one store.
+
+    What is read from all but `task` are plain values; what is read from that one is for `documents.read_record`.
+    """
 
     client: Client
     database: Database[dict[str, Any]]
@@ -62,10 +63,9 @@ class Collections(msgspec.Struct, frozen=True):
 class Connector:
     """Connects when it is first asked to, and again after a fork or after it was closed."""
 
-    def __init__(self, address: Address, names: Names, codec: CodecOptions[Any]) -> None:
+    def __init__(self, address: Address, names: Names) -> None:
         self._address = address
         self._names = names
-        self._codec = codec
         self._reset()
 
     def _reset(self) -> None:
@@ -97,14 +97,13 @@ class Connector:
 
     def _connect(self) -> Collections:
         client = self._authenticated(self._address.auth_sources)
-        database = client.get_database(self._address.database, codec_options=self._codec)
+        database = client.get_database(self._address.database, codec_options=EXACTLY)
         if not (concern := database.write_concern).acknowledged:
             client.close()
             raise StoreURLError(f"w={concern.document['w']} tells nobody whether a result was stored; use w=1 or more")
         names = self._names
-        return Collections(
-            client, database, *(database[name] for name in (names.task, names.group, names.chord, names.chord_part))
-        )
+        others = (database[name] for name in (names.group, names.chord, names.chord_part))
+        return Collections(client, database, database[names.task].with_options(codec_options=QUICKLY), *others)
 
     def _authenticated(self, sources: Sequence[str | None]) -> Client:
         for source in sources[:-1]:

@@ -5,14 +5,13 @@ metadata and history, is left out. A time is a date, which is exact to the milli
 ``micros`` beside it has the same times in whole microseconds since 1970, and is what conditions, orders and joins
 look at. An entry of the history has its own ``micros``.
 
-Where a document was changed by hand, the dates count, and ``micros`` adds what a date cannot hold. Whatever an
-application keeps in a document of its own making comes back as far as a record can hold it: a date or an ObjectId in
-its metadata reads as text.
+Whatever an application keeps in a document of its own making comes back as far as a record can hold it: a date or an
+ObjectId in its metadata reads as text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -36,7 +35,13 @@ _OUTCOME_TIMES: Final = tuple(name for name in OUTCOME_FIELDS if name in TIMES)
 _OUTCOME_VALUES: Final = tuple(name for name in OUTCOME_FIELDS if name not in TIMES)
 _REQUEST_TIMES: Final = tuple(name for name in REQUEST_FIELDS if name in TIMES)
 _REQUEST_VALUES: Final = tuple(name for name in REQUEST_FIELDS if name not in TIMES)
-_DOCUMENTS: Final = ("args", "kwargs", "result", "error", "progress", "stamps", "children")
+_OUTCOME_FIELDS: Final = (*OUTCOME_FIELDS, "queued_at")
+_ALL_FIELDS: Final = (*_OUTCOME_FIELDS, *REQUEST_FIELDS)
+#: Fields that may hold what the driver has classes of its own for.
+_PLAIN: Final = (
+    "args", "kwargs", "result", "error", "progress", "stamps", "children", "metadata", "priority", "pid", "attempt",
+    "request_order",
+)  # fmt: skip
 
 
 # -- to BSON -----------------------------------------------------------------------------------------------------------
@@ -62,6 +67,15 @@ def request(record: TaskRecord) -> Register:
 def progress(record: TaskRecord) -> Register:
     """The progress of a record."""
     return _register(record, ("progress", "progress_types", "progress_order"), ())
+
+
+def known_values(record: TaskRecord) -> dict[str, Any]:
+    """All values of a partial record that no record is stored for yet, but for metadata, history and exact times."""
+    names = _OUTCOME_FIELDS if record.request_order < 0 else _ALL_FIELDS
+    found = {name: value for name in names if (value := getattr(record, name)) is not None}
+    if record.progress_order:
+        found |= progress(record).set
+    return found
 
 
 def _register(record: TaskRecord, values: tuple[str, ...], times: tuple[str, ...]) -> Register:
@@ -113,75 +127,84 @@ class _References(TypeDecoder):
     bson_type = DBRef
 
     def transform_bson(self, value: DBRef) -> Any:
-        return value if isinstance(value.id, ObjectId) else dict(value.as_doc())
+        return _reference(value)
 
 
-CODEC: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
-    type_registry=TypeRegistry([_Integers(), _References()]),
-    # An application may keep dates that Python has no datetime for.
-    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
-)
+def _reference(value: DBRef) -> Any:
+    """A reference to a file, which is resolved later, or the document that the driver took for one."""
+    return value if isinstance(value.id, ObjectId) else plain(dict(value.as_doc()))
 
 
-def read_record(stored: Mapping[str, Any]) -> TaskRecord:
-    """The record of a document. Raises `RecordUnreadable`, naming its id."""
-    fields = {name: value for name, value in stored.items() if value is not None}
-    fields["id"] = task_id = str(fields.pop("_id"))
+#: An application may keep dates that Python has no datetime for.
+QUICKLY: Final[CodecOptions[dict[str, Any]]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_AUTO)
+#: With decoders the driver takes a quarter longer over a record, so `read_record` does without them.
+EXACTLY: Final = QUICKLY.with_options(type_registry=TypeRegistry([_Integers(), _References()]))
+
+
+def read_record(stored: dict[str, Any]) -> TaskRecord:
+    """The record of a document, which is used up. Raises `RecordUnreadable`, naming its id."""
+    stored["id"] = task_id = str(stored.pop("_id"))
+    if None in stored.values():
+        stored = {name: value for name, value in stored.items() if value is not None}
     try:
-        _read_times(fields, fields.get(MICROS) or {})
-        if "history" in fields:
-            fields["history"] = [_read_entry(made) for made in fields["history"]]
-        _read_foreign(fields)
-        record = msgspec.convert(fields, TaskRecord)
+        _read_times(stored)
+        in_order = _read_history(stored.get("history", ()))
+        _read_values(stored)
+        record = msgspec.convert(stored, TaskRecord)
     except (msgspec.ValidationError, TypeError, AttributeError, KeyError, ValueError, OverflowError) as error:
         raise RecordUnreadable(f"the record {task_id!r} cannot be read: {error}") from error
-    if len(record.history) > 1:
+    if not in_order or len(record.history) > HISTORY_LIMIT:
         record.history = _in_order(record.history)
     return record
 
 
-def _read_times(fields: dict[str, Any], micros: Mapping[str, int]) -> None:
+def _read_times(stored: dict[str, Any]) -> None:
+    micros = stored.get(MICROS, _NOTHING)
     for name in TIMES:
-        if name in fields:
-            fields[name] = _exact(fields[name], micros.get(name, 0))
+        if name in micros:
+            stored[name] = _EPOCH + timedelta(0, 0, micros[name])
+        elif name in stored:
+            stored[name] = stored[name].replace(tzinfo=UTC)
 
 
-def _exact(moment: datetime, micros: int) -> datetime:
-    """The date `moment`, with what `micros` has below the millisecond."""
-    return moment.replace(microsecond=moment.microsecond + micros % 1000, tzinfo=UTC)
+_NOTHING: Final[dict[str, int]] = {}
 
 
-def _read_entry(made: Mapping[str, Any]) -> dict[str, Any]:
-    return {**made, "at": _exact(made["at"], made.get(MICROS, 0))}
+def _read_history(entries: Iterable[dict[str, Any]]) -> bool:
+    """Give the entries their exact times; whether they are in order and none is there twice."""
+    in_order, last = True, (-1, 0)
+    for made in entries:
+        micros = made[MICROS]
+        made["at"] = _EPOCH + timedelta(0, 0, micros)
+        place = (made.get("attempt", 0), micros)
+        in_order, last = in_order and place > last, place
+    return in_order
 
 
 def _in_order(history: list[Transition]) -> list[Transition]:
     """The history as `rootcellar.record.join_history` has it: the plain form of a merge only adds at the end."""
-    keys = [transition.sort_key for transition in history]
-    if all(map(_is_less, keys, keys[1:])):
-        return history[-HISTORY_LIMIT:]
     union: dict[Any, Transition] = {}
-    for key, transition in zip(keys, history, strict=True):
-        union.setdefault(key, transition)
+    for transition in history:
+        union.setdefault(transition.sort_key, transition)
     return [union[key] for key in sorted(union)][-HISTORY_LIMIT:]
 
 
-def _is_less(first: Any, second: Any) -> bool:
-    return bool(first < second)
+def _read_values(stored: dict[str, Any]) -> None:
+    """Make plain what the driver has classes of its own for, and what no rootcellar wrote."""
+    values = [stored[name] for name in _PLAIN if name in stored]
+    is_own = "state_order" in stored and len(stored.get("metadata", ())) == len(stored.get("metadata_order", ()))
+    try:
+        _encode(values)
+    except TypeError:
+        is_own = False
+    if not is_own:
+        stored |= {name: plain(stored[name]) for name in _PLAIN if name in stored}
 
 
-def _read_foreign(fields: dict[str, Any]) -> None:
-    """Make documents of values that no rootcellar wrote."""
-    metadata = fields.get("metadata")
-    if metadata and len(metadata) > len(fields.get("metadata_order", ())):
-        fields["metadata"] = plain(metadata)
-    if "state_order" not in fields:
-        for name in _DOCUMENTS:
-            if name in fields:
-                fields[name] = plain(fields[name])
+_encode: Final = msgspec.json.Encoder().encode
 
 
-_AS_THEY_ARE: Final = (str, int, float, bool, type(None), DBRef)
+_AS_THEY_ARE: Final = (str, int, float, bool, type(None))
 
 
 def plain(value: Any) -> Any:
@@ -191,7 +214,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, list):
         return [plain(item) for item in value]
     if isinstance(value, _AS_THEY_ARE):
-        return value
+        return int(value) if type(value) is Int64 else value
+    if isinstance(value, DBRef):
+        return _reference(value)
     return _TEXTS.get(type(value), str)(value)
 
 

@@ -52,6 +52,7 @@ class Files:
 
     def __init__(self, collections: Collections) -> None:
         self._tasks = collections.task
+        self._plainly = collections.database[collections.task.name]
         self._groups = collections.group
         self._parts = collections.chord_part
         self._bucket = GridFSBucket(collections.database, bucket_name=collections.task.name)
@@ -98,7 +99,7 @@ class Files:
 
     def make_room(self, task_id: str) -> bool:
         """Move the large values of a stored record into files; whether there was one, and nobody else was faster."""
-        stored = self._tasks.find_one({"_id": task_id})
+        stored = self._plainly.find_one({"_id": task_id})
         if stored is None:
             return False
         where: dict[str, Any] = {"_id": task_id}

@@ -20,7 +20,17 @@ from typing import Any, Final
 from pymongo import UpdateOne
 
 from rootcellar.record import HISTORY_LIMIT, TaskRecord, microseconds
-from rootcellar.stores.mongodb.documents import MICROS, OFFLOADED, Register, entry, outcome, progress, request
+from rootcellar.stores.mongodb.documents import (
+    MICROS,
+    OFFLOADED,
+    TIMES,
+    Register,
+    entry,
+    known_values,
+    outcome,
+    progress,
+    request,
+)
 
 #: Entries of a history from which on it is joined by the whole form, which cuts it.
 LONG_HISTORY: Final = HISTORY_LIMIT + HISTORY_LIMIT // 2
@@ -29,28 +39,13 @@ _JOIN: Final = "rootcellar_join"
 #: Every ``state_order`` of a success is above, that of any other state below.
 _SUCCESS: Final = "1"
 
-_MICROS: Final = f"{MICROS}."
-
 Update = tuple[dict[str, Any], Any]
 
 
 def new_document(delta: TaskRecord) -> dict[str, Any]:
     """The document of a record that begins with `delta`."""
-    register = outcome(delta)
-    if delta.request_order >= 0:
-        _add(register, request(delta))
-    if delta.progress_order:
-        _add(register, progress(delta))
-    made: dict[str, Any] = {"_id": delta.id}
-    micros: dict[str, int] = {}
-    for name, value in register.set.items():
-        if name.startswith(_MICROS):
-            micros[name.removeprefix(_MICROS)] = value
-        else:
-            made[name] = value
-    if delta.queued_at is not None:
-        made["queued_at"], micros["queued_at"] = delta.queued_at, microseconds(delta.queued_at)
-    made[MICROS] = micros
+    made: dict[str, Any] = {"_id": delta.id, **known_values(delta)}
+    made[MICROS] = {name: microseconds(made[name]) for name in TIMES if name in made}
     if delta.metadata_order:
         made["metadata"] = {key: delta.metadata.get(key) for key in delta.metadata_order}
         made["metadata_order"] = delta.metadata_order

@@ -21,7 +21,7 @@ from rootcellar.stores.mongodb import queries
 from rootcellar.stores.mongodb.address import read_address
 from rootcellar.stores.mongodb.client import Collections, Connector, Names
 from rootcellar.stores.mongodb.conditions import Untranslatable, conjunction, filter_of
-from rootcellar.stores.mongodb.documents import CODEC, OFFLOADED, read_record
+from rootcellar.stores.mongodb.documents import OFFLOADED, read_record
 from rootcellar.stores.mongodb.faults import translated
 from rootcellar.stores.mongodb.large import Files
 from rootcellar.stores.mongodb.layout import Layout
@@ -84,7 +84,7 @@ class MongoDBStore(Store):
         self._log = log or given.get("log")
         size = _log_bytes(log_bytes or given.get("log_bytes") or LOG_BYTES)
         self._layout = Layout(self.names, self.paths, {self._log: size} if self._log else {})
-        self._connector = Connector(self._address, self.names, CODEC)
+        self._connector = Connector(self._address, self.names)
         self._opened: _Open | None = None
 
     # -- connections ---------------------------------------------------------------------------------------------------
