@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from redis import Redis as Client
 
 from tests.servers.engines.redis import Redis
-from tests.servers.places import free_port, service_account
+from tests.servers.places import free_port, locked, service_account
 from tests.servers.server import Server, database_name
 from tests.servers.sources import Programs
 
@@ -29,6 +29,7 @@ dir {folder}
 sentinel monitor {name} 127.0.0.1 {master} 1
 sentinel down-after-milliseconds {name} 1000
 sentinel failover-timeout {name} 4000
+sentinel known-replica {name} 127.0.0.1 {replica}
 """
 
 
@@ -61,9 +62,9 @@ class Several(Server):
 
     def command(self, programs: Programs, port: int) -> list[str]:
         started = [" ".join(f"'{word}'" for word in words) for words in self.commands(programs, self.ports(port))]
+        run = " ".join(f'{command} & pids="$pids $!";' for command in started)
         # A shell whose wait is interrupted by a signal has to wait once more.
-        script = "trap 'kill $(jobs -p)' TERM; " + " & ".join(started) + " & wait; wait"
-        return ["/bin/sh", "-c", script]
+        return ["/bin/sh", "-c", f"trap 'kill $pids' TERM; {run} wait; wait"]
 
     def node(self, programs: Programs, port: int, *words: str) -> list[str]:
         """The command of a server on `port`."""
@@ -82,6 +83,11 @@ class Several(Server):
         """Let the server's account have a file."""
         if (account := service_account()) is not None:
             shutil.chown(path, account, account)
+
+    def dispose(self) -> None:
+        # A master that is told to stop waits for replicas that are told so, too.
+        with locked(self.folder / "lock"):
+            self._end(signal.SIGKILL, tree=True, state=self.state)
 
     def fresh_url(self) -> str:
         url = self.url()
@@ -152,11 +158,13 @@ class RedisSentinel(Several):
 
     def commands(self, programs: Programs, ports: list[int]) -> Iterator[list[str]]:
         sentinel, master, replica = ports
-        yield self.node(programs, master)
-        yield self.node(programs, replica, "--replicaof", "127.0.0.1", str(master), "--repl-diskless-sync-delay", "0")
+        at_once = ("--repl-diskless-sync-delay", "0")
+        yield self.node(programs, master, *at_once)
+        yield self.node(programs, replica, "--replicaof", "127.0.0.1", str(master), *at_once)
         path = self.own(self.data / "sentinel") / "sentinel.conf"
         if not path.exists():
-            path.write_text(SENTINEL.format(port=sentinel, folder=path.parent, name=MASTER_NAME, master=master))
+            names = {"port": sentinel, "folder": path.parent, "name": MASTER_NAME}
+            path.write_text(SENTINEL.format(**names, master=master, replica=replica))
             self.give(path)
         yield [str(programs["redis-server"]), str(path), "--sentinel"]
 
