@@ -316,14 +316,14 @@ class RootcellarBackend(ChordMixin, AsyncBackendMixin, Backend):
         """`result` waits from now on. `AsyncResult.then` says whether `weak`; `get` does not, and it reads next."""
         if start_drainer:
             self.result_consumer.drainer.start()
-        self.result_consumer.waiters.add(result, weak=bool(weak))
+        self.result_consumer.waiters.add(result, lasting=weak is False)
         if weak is not None:
             self.result_consumer.watch_while_drained()
         return result
 
     def remove_pending_result(self, result: Any) -> Any:
-        """`result` waits no more. Called from finalisers: never blocks."""
-        self.result_consumer.discard(result)
+        """`result` has finished, or nobody holds it any more. Called from finalisers: never blocks."""
+        self.result_consumer.release(result)
         return result
 
     def wait_for_pending(self, result: Any, **kwargs: Any) -> Any:
@@ -332,7 +332,7 @@ class RootcellarBackend(ChordMixin, AsyncBackendMixin, Backend):
             return super().wait_for_pending(result, **kwargs)
         except BaseException:
             if not any(result.on_ready.listeners):
-                self.remove_pending_result(result)
+                self.result_consumer.discard(result)
             raise
 
     def iter_native(self, result: Any, no_ack: bool = True, **kwargs: Any) -> Iterator[tuple[str, Any]]:

@@ -8,7 +8,6 @@ version of Celery behaves alike.
 from __future__ import annotations
 
 import os
-import socket
 import threading
 import time
 import weakref
@@ -19,11 +18,12 @@ from typing import Any, Final
 
 from celery import states
 from celery.backends.asynchronous import BaseResultConsumer
+from celery.exceptions import TimeoutError as CeleryTimeoutError
 from kombu.exceptions import KombuError
 
 from rootcellar.celery.meta import meta_of, unreadable_meta
 from rootcellar.celery.waiters import Waiters
-from rootcellar.errors import CodecError
+from rootcellar.errors import CodecError, StoreUnavailable
 from rootcellar.record import TaskRecord
 from rootcellar.waiting.aio import answer, hand_over
 from rootcellar.waiting.hub import Hub
@@ -42,7 +42,10 @@ class ResultConsumer(BaseResultConsumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.on_message: Any = None
         self._hub: Hub | None = None
+        #: Whether the store could ever be read.
+        self._has_answered = False
         self._reset()
         _consumers.add(self)
 
@@ -93,9 +96,14 @@ class ResultConsumer(BaseResultConsumer):
             self._hub.close()
 
     def discard(self, result: Any) -> None:
-        """`result` waits no more. Called from finalisers: never blocks."""
+        """`result` waits no more. Never blocks."""
         if self._waiters is not None:
             self._waiters.discard(result)
+
+    def release(self, result: Any) -> None:
+        """`result` has finished, or nobody holds it any more. Called from finalisers: never blocks."""
+        if self._waiters is not None:
+            self._waiters.release(result)
 
     def cancel_for(self, task_id: str) -> None:
         """Nobody waits for this task any more."""
@@ -173,7 +181,7 @@ class ResultConsumer(BaseResultConsumer):
                 bucket.append(result)
 
     def drain_events_until(self, p: Any, timeout: float | None = None, on_interval: Any = None) -> Iterator[None]:
-        """Drain until `p` is ready. Raises `socket.timeout` when it is not after `timeout` seconds."""
+        """Drain until `p` is ready. Raises `TimeoutError` when it is not after `timeout` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
 
         def wait(timeout: float) -> None:
@@ -183,24 +191,51 @@ class ResultConsumer(BaseResultConsumer):
         while not p.ready:
             left = _INTERVAL if deadline is None else deadline - time.monotonic()
             if left <= 0:
-                raise socket.timeout  # noqa: UP041 - what Celery's caller expects, by this name
+                raise TimeoutError
             yield self.drainer.wait_for(p, wait, timeout=min(left, _INTERVAL))
             if on_interval and (p.ready or time.monotonic() - called_at >= _LEAST_INTERVAL):
                 on_interval()
                 called_at = time.monotonic()
 
+    def _wait_for_pending(
+        self, result: Any, timeout: float | None = None, on_interval: Any = None, on_message: Any = None, **kwargs: Any
+    ) -> Iterator[None]:
+        """As Celery's own, but `timeout` is that of the first read and of what follows, together."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        self.on_wait_for_pending(result, timeout=timeout, **kwargs)
+        before, self.on_message = self.on_message, on_message
+        try:
+            left = None if deadline is None else deadline - time.monotonic()
+            yield from self.drain_events_until(result.on_ready, timeout=left, on_interval=on_interval)
+        except TimeoutError:
+            raise CeleryTimeoutError("The operation timed out.") from None
+        finally:
+            self.on_message = before
+
     def on_wait_for_pending(self, result: Any, **kwargs: Any) -> None:
         """An authoritative read before waiting, in which the hub's thread has no part.
 
         It is not even started for what has finished by then; and what it watches already it has read, or is about to.
+        A store that is away is waited for, as long as it has ever been there. Raises `StoreError` otherwise.
         """
+        if self.hub.interrupted and self._has_answered:
+            return  # this read would fare no better
         own = {member.id for member in getattr(result, "results", (result,))}
         new = self.waiters.watch_new(most_unread=CHUNK) if self.hub.watching else own
+        try:
+            self._tell(self._first_read(result, own, new, **kwargs))
+        except StoreUnavailable:
+            if not self._has_answered:
+                raise
+        else:
+            self._has_answered = True
+
+    def _first_read(self, result: Any, own: set[str], new: set[str], **kwargs: Any) -> list[dict[str, Any]]:
         others = new - own if len(new) <= CHUNK else ()
         metas = [self.meta(record) for record in self.backend.store.fetch(others) if record.ready]
         if new & own:
             metas += (meta for meta in result._iter_meta(**kwargs) if meta is not None)  # noqa: SLF001 - as with Redis
-        self._tell(metas)
+        return metas
 
     def watch_while_drained(self) -> None:
         """Have the hub watch what is new if somebody drains; who drains next does so else."""

@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
-from weakref import WeakValueDictionary
+
+from vine import barrier
 
 from rootcellar.waiting.aio import Ticket
 from rootcellar.waiting.hub import Hub
+
+
+class _Lasting(weakref.ref[Any]):
+    """A reference to a result that is to be kept for its callbacks when nobody else holds it."""
+
+    __slots__ = ()
+
+
+class _Kept:
+    """In place of a reference: nobody else holds the result."""
+
+    __slots__ = ("_result",)
+
+    def __init__(self, result: Any) -> None:
+        self._result = result
+
+    def __call__(self) -> Any:
+        return self._result
 
 
 class Waiters:
@@ -21,31 +41,30 @@ class Waiters:
     Coroutines wait by tickets, which are kept apart: they are told in another way.
 
     Celery has such a register itself, but before 5.7 it kept only one result object for each task, and the others
-    waited for ever.
+    waited for ever; and it keeps the members of every `GroupResult` that anybody restores to look at until they finish.
+    Here a result is held by who holds it, and by nobody else unless a callback was added with `AsyncResult.then`.
 
-    `discard` is called from finalisers, which may run at any point of any thread: it never waits for a lock, and
-    whatever it cannot do at once is done by the thread that holds the lock.
+    `discard` and `release` are called from finalisers, which may run at any point of any thread: they never wait for a
+    lock, and whatever they cannot do at once is done by the thread that holds the lock.
     """
 
     def __init__(self, hub: Hub, forget: Callable[[str], object]) -> None:
         self._hub = hub
         self._forget = forget
-        self._held: dict[str, dict[int, Any]] = {}
-        self._weak: dict[str, WeakValueDictionary[int, Any]] = {}
+        self._results: dict[str, dict[int, Callable[[], Any]]] = {}
         self._tickets: dict[str, dict[int, Ticket]] = {}
         self._new: dict[str, None] = {}
         self._left: deque[str] = deque()
         self._lock = threading.Lock()
 
-    def add(self, result: Any, *, weak: bool = False) -> None:
-        """`result` waits from now on; only as long as somebody else holds it, when `weak`."""
+    def add(self, result: Any, *, lasting: bool = False) -> None:
+        """`result` waits from now on, as long as somebody holds it; or, when `lasting`, while it has callbacks."""
         task_id = result.id
         with self._lock:
-            known = any(waiter is result for waiter in self.of(task_id))
-            if weak:
-                self._weak.setdefault(task_id, WeakValueDictionary())[id(result)] = result
-            else:
-                self._held.setdefault(task_id, {})[id(result)] = result
+            waiting = self._results.setdefault(task_id, {})
+            known = id(result) in waiting
+            if lasting or not known:
+                waiting[id(result)] = _Lasting(result) if lasting else weakref.ref(result)
             if not known or task_id not in self._hub:
                 self._new[task_id] = None
         self._settle()
@@ -71,19 +90,28 @@ class Waiters:
             self._hub.add([ticket.id for ticket in tickets])
         self._settle()
 
+    def release(self, result: Any) -> None:
+        """Nobody holds `result` any more, or it has finished. Never blocks and never raises."""
+        waiting = self._results.get(result.id, {})
+        lasts = isinstance(waiting.get(id(result)), _Lasting)
+        if lasts and result._cache is None and _has_callbacks(result.on_ready):  # noqa: SLF001 - it is not ready
+            waiting[id(result)] = _Kept(result)
+        else:
+            self.discard(result)
+
     def discard(self, waiter: Any) -> None:
         """A result object, or a ticket, waits no more. Never blocks and never raises."""
-        for kind in (self._held, self._weak, self._tickets):
-            waiters = kind.get(waiter.id)
-            if waiters is not None:
-                waiters.pop(id(waiter), None)
+        for kind in (self._results, self._tickets):
+            waiting: dict[int, Any] | None = kind.get(waiter.id)
+            if waiting is not None:
+                waiting.pop(id(waiter), None)
                 self._left.append(waiter.id)
         self._settle()
 
     def of(self, task_id: str) -> list[Any]:
-        """The result objects that wait for a task, each once."""
-        kinds = (self._held.get(task_id), self._weak.get(task_id))
-        return list({id(result): result for kind in kinds if kind for result in list(kind.values())}.values())
+        """The result objects that wait for a task."""
+        references = list(self._results.get(task_id, {}).values())
+        return [result for reference in references if (result := reference()) is not None]
 
     def tickets(self, task_id: str) -> list[Ticket]:
         """The tickets of the coroutines that wait for a task."""
@@ -91,7 +119,7 @@ class Waiters:
 
     def __len__(self) -> int:
         """How many tasks are waited for."""
-        return len(self._held.keys() | self._weak.keys() | self._tickets.keys())
+        return len(self._results.keys() | self._tickets.keys())
 
     def _settle(self) -> None:
         """Forget the tasks that nobody waits for, unless another thread is at it: it sees to what was left here."""
@@ -103,7 +131,7 @@ class Waiters:
                 self._lock.release()
 
     def _forget_if_alone(self, task_id: str) -> None:
-        kinds: tuple[dict[str, Any], ...] = (self._held, self._weak, self._tickets)
+        kinds: tuple[dict[str, Any], ...] = (self._results, self._tickets)
         for kind in kinds:
             if not kind.get(task_id):
                 kind.pop(task_id, None)
@@ -111,3 +139,12 @@ class Waiters:
             self._new.pop(task_id, None)
             self._hub.discard([task_id])
             self._forget(task_id)
+
+
+def _has_callbacks(promise: Any) -> bool:
+    """Whether anything is to be called back, besides the sets that a result is a member of."""
+    return any(
+        _has_callbacks(listener.p) if isinstance(listener, barrier) else not getattr(listener, "weak", False)
+        for listener in promise.listeners
+        if listener is not None
+    )

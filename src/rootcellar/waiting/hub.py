@@ -67,12 +67,18 @@ class Hub:
         self._thread: threading.Thread | None = None
         self._watcher: Watcher | None = None
         self._idle_since = 0.0
+        self._interrupted = False
         self._pause = _FIRST_PAUSE
 
     @property
     def watching(self) -> bool:
         """Whether a watcher is in force, so that `add` need not read."""
         return self._watcher is not None and self._pid == os.getpid()
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the store could not be read, and is tried again."""
+        return self._interrupted and self._pid == os.getpid()
 
     def add(self, ids: Iterable[str], *, read: bool = True) -> None:
         """Somebody waits for these tasks: each is delivered again, even if others wait for it. Returns at once.
@@ -133,10 +139,10 @@ class Hub:
                 self._watch_until_idle()
             except StoreError as error:
                 logger.warning("waiting for results is interrupted, trying again: %s", error)
-                self._answer(self._unread, error)
+                self._interrupt(error)
             except Exception as error:
                 logger.exception("waiting for results failed, trying again")
-                self._answer(self._unread, error)
+                self._interrupt(error)
             else:
                 return
             if self._finish_if_idle():
@@ -145,6 +151,10 @@ class Hub:
             self._pause = min(self._pause * 2, _LAST_PAUSE)
             with self._lock:
                 self._new.update(self._seen)
+
+    def _interrupt(self, error: Exception) -> None:
+        self._interrupted = True
+        self._answer(self._unread, error)
 
     def _watch_until_idle(self) -> None:
         with self._lock:
@@ -169,6 +179,7 @@ class Hub:
                 self._read(new)
                 self._answer(new, None)
                 self._unread = set()
+                self._interrupted = False
                 self._pause = _FIRST_PAUSE
             reader.after(watcher.wait(reader.patience))
 
@@ -190,6 +201,8 @@ class Hub:
             if time.monotonic() - self._idle_since < LINGER:
                 return False
             self._thread = self._watcher = None
+            self._interrupted = False
+            self._gone.clear()  # with the watcher that was to be told
             return True
 
     def _read(self, ids: Iterable[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import threading
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -165,6 +166,47 @@ def test_a_result_that_is_no_longer_held_is_no_longer_waited_for(app: Celery, ba
     assert (len(backend.result_consumer.waiters), len(backend.result_consumer.hub)) == (0, 0)
 
 
+def test_a_result_that_has_a_callback_is_kept_for_it(app: Celery, backend: RootcellarBackend) -> None:
+    """Whether or not anybody else holds it, and then it goes."""
+    seen: list[str] = []
+    AsyncResult("a", app=app).then(lambda result: seen.append(result.id))
+    gc.collect()
+    backend.mark_as_done("a", 1)
+    assert AsyncResult("a", app=app).get(timeout=30) == 1
+    backend.result_consumer.drain_events(timeout=0)
+    assert seen == ["a"]
+    gc.collect()
+    assert (len(backend.result_consumer.waiters), len(backend.result_consumer.hub)) == (0, 0)
+
+
+@pytest.mark.parametrize("kind", [GroupResult, ResultSet])
+def test_a_set_that_is_no_longer_held_is_no_longer_waited_for(
+    kind: type[ResultSet], app: Celery, backend: RootcellarBackend
+) -> None:
+    """A page that restores a group to count what is done leaves nothing behind, each time it is looked at."""
+    results = [AsyncResult(f"t{number}", app=app) for number in range(10)]
+    group = GroupResult("g", results, app=app) if kind is GroupResult else ResultSet(results, app=app)
+    assert len(backend.result_consumer.waiters) == 10
+    with pytest.raises(CeleryTimeoutError):
+        group.get(timeout=0.001)
+    assert len(backend.result_consumer.hub) == 10
+    del group, results
+    gc.collect()
+    assert (len(backend.result_consumer.waiters), len(backend.result_consumer.hub)) == (0, 0)
+
+
+def test_a_member_with_a_callback_of_its_own_outlives_its_set(app: Celery, backend: RootcellarBackend) -> None:
+    seen: list[str] = []
+    group = GroupResult("g", [AsyncResult("a", app=app), AsyncResult("b", app=app)], app=app)
+    group.results[0].then(lambda result: seen.append(result.id))
+    del group
+    gc.collect()
+    assert len(backend.result_consumer.waiters) == 1
+    backend.mark_as_done("a", 1)
+    backend.result_consumer.drain_events(timeout=30)
+    assert seen == ["a"]
+
+
 def test_forgetting_ends_the_wait(app: Celery, backend: RootcellarBackend) -> None:
     result = AsyncResult("a", app=app)
     result.then(print)
@@ -246,6 +288,33 @@ def _child(app: Celery, inherited: AsyncResult) -> int:
     except BaseException:  # noqa: BLE001 - this process must end here
         return 1
     return 0
+
+
+def test_ten_thousand_who_wait_take_less_than_ten_megabytes(app: Celery, backend: RootcellarBackend) -> None:
+    """Beside their result objects, which are Celery's: a kilobyte at most for each."""
+    results = [AsyncResult(f"task-{number}", app=app) for number in range(10_000)]
+    gc.collect()
+    tracemalloc.start()
+    for result in results:
+        backend.add_pending_result(result)
+    backend.result_consumer.waiters.watch_new()
+    eventually(lambda: len(backend.result_consumer.hub) == 10_000)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 10_000_000
+
+
+def test_a_progress_that_nobody_drains_is_kept_once(app: Celery, backend: RootcellarBackend) -> None:
+    """However often it changes, what waits to be handed over is one record."""
+    consumer = backend.result_consumer
+    AsyncResult("a", app=app).then(print)
+    with pytest.raises(CeleryTimeoutError):
+        AsyncResult("b", app=app).get(timeout=0.001)
+    for step in range(20):
+        backend.store_result("a", {"step": step}, "PROGRESS")
+        backend.flush()
+        eventually(lambda: (record := consumer._arrived.get("a")) and record.progress == {"step": step})  # noqa: B023
+    assert len(consumer._arrived) == 1
 
 
 def test_a_hub_thread_is_started_only_by_a_wait(app: Celery, backend: RootcellarBackend) -> None:

@@ -89,5 +89,5 @@ def test_what_this_process_finished_itself_is_known_by_name() -> None:
     watcher = MySQLWatcher()
     watcher._woken = Instant()  # type: ignore[assignment]
     watcher.announce(["a", "b"])
-    assert watcher.wait(60) == {"a", "b"}
+    assert watcher.wait(60) == frozenset({"a", "b"})
     assert watcher.wait(60) is None
