@@ -20,7 +20,7 @@ _REDIS_OPTIONS = ("--appendonly", "no")
 _TOLD = (
     "version", "version_comment", "journal_mode", "synchronous", "synchronous_commit", "fsync", "full_page_writes",
     "innodb_flush_log_at_trx_commit", "innodb_doublewrite", "log_bin", "sync_binlog", "tx_isolation",
-    "write_concern", "journal", "durable",
+    "write_concern", "journal", "appendonly", "appendfsync", "durable",
 )  # fmt: skip
 
 

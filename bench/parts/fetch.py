@@ -31,7 +31,9 @@ def measure(engine: Engine, url: str, scale: Scale, report: Report) -> None:
     """One row for the engine."""
     app, stock = make_app("memory://", engine.backend_url(url)), make_app("memory://", engine.stock_url(url))
     backend = app.backend
-    wanted = [delta for delta in records(2 * _COUNT, datetime.now(UTC)) if delta.ready][:_COUNT]
+    now = datetime.now(UTC)
+    kept = (delta for delta in records(3 * _COUNT, now) if delta.expires_at and delta.expires_at > now)
+    wanted = [delta for delta in kept if delta.ready][:_COUNT]
     ids = [delta.id for delta in wanted]
     backend.store.setup()
     backend.store.apply(wanted)

@@ -1,0 +1,77 @@
+"""Redis."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from redis import Redis as Client
+
+from bench.bars import Bars
+from bench.engines.base import Bare, Engine, Row
+from rootcellar.store.base import Store
+from rootcellar.stores.redis.layout import Layout
+from tests.servers import Fleet, Server
+
+#: What Redis' own configuration file says of a log: it is synced once a second.
+_OPTIONS = ("--appendonly", "yes", "--appendfsync", "everysec")
+_DAY = 86_400
+
+
+class RedisBare(Bare):
+    """redis-py: `SET` of the whole text and `PUBLISH` of its id in one pipeline, and no index of anything."""
+
+    def __init__(self, url: str, layout: Layout) -> None:
+        self._client: Any = Client.from_url(url)
+        self._layout = layout
+
+    def _key(self, task_id: str) -> bytes:
+        return self._layout.record(0, task_id.encode())
+
+    def stored(self, task_id: str) -> Row:
+        return (task_id, self._client.get(self._key(task_id)))
+
+    def upsert(self, row: Row) -> None:
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.set(self._key(row[0]), row[1], ex=_DAY)
+        pipeline.publish(self._layout.channel, row[0])
+        pipeline.execute()
+
+    def fetch(self, ids: Sequence[str]) -> list[Row]:
+        found = self._client.mget([self._key(task_id) for task_id in ids])
+        return [(task_id, json.loads(text)) for task_id, text in zip(ids, found, strict=True)]
+
+    def settle(self) -> None:
+        """Nothing waits to be done."""
+
+    def size(self) -> int:
+        return int(self._client.info("memory")["used_memory_dataset"])
+
+    def close(self) -> None:
+        self._client.close()
+
+
+class Redis(Engine):
+    name = "redis"
+    title = "Redis"
+    bars = Bars(final_states=0.6, lifecycles=1.5, lifecycles_threads=3, get_ratio=1.1, fetch=2)
+    _server: Server
+
+    @contextmanager
+    def server(self, servers: Fleet, folder: Path) -> Iterator[None]:  # noqa: ARG002 - the server has its own
+        with servers.private("redis", options=_OPTIONS) as self._server:
+            yield
+
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        with self._server.fresh() as url:
+            yield url
+
+    def stock_url(self, url: str) -> str:
+        return url
+
+    def bare(self, store: Store) -> Bare:
+        return RedisBare(store.url, store.layout)  # type: ignore[attr-defined]
