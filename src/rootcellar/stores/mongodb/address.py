@@ -62,17 +62,19 @@ def read_address(url: StoreURL, settings: Mapping[str, Any] | None = None) -> Ad
     `InvalidInput` for settings of no known form.
     """
     given = _checked(settings or {})
-    options = {**_options_of(url), **given.get("options", {})}
+    passed_on = _passed_on(url)
+    options = {**given.get("options", {})}
     options |= {name: value for name, value in given.items() if name not in _SETTINGS}
+    named = {**passed_on, **options}
     base = _base(url, given)
     user, password = given.get("user", base.username), given.get("password", base.password)
     database = given.get("database") or base.path or DEFAULT_DATABASE
-    secrets = [password, *(value for name, value in options.items() if name.lower() in _SECRET_OPTIONS)]
+    secrets = [password, *(value for name, value in named.items() if name.lower() in _SECRET_OPTIONS)]
     return Address(
-        uri=_uri(base, user, password),
-        options={**_missing_defaults(options), **options},
+        uri=_uri(base, user, password, passed_on),
+        options={**_missing_defaults(named), **options},
         database=database,
-        auth_sources=_auth_sources(base, user, options),
+        auth_sources=_auth_sources(base, user, named),
         secrets=tuple(str(secret) for secret in secrets if secret),
         task=given.get("taskmeta_collection"),
         group=given.get("groupmeta_collection"),
@@ -87,17 +89,17 @@ def _checked(settings: Mapping[str, Any]) -> Mapping[str, Any]:
     return settings
 
 
-def _options_of(url: StoreURL) -> dict[str, Any]:
-    """The driver's options in the URL, of the types that the driver wants."""
+def _passed_on(url: StoreURL) -> dict[str, str]:
+    """The driver's options in the URL, once it is known that the driver makes something of them."""
     passed_on = {name: value for name, value in url.params.items() if name not in OWN_PARAMETERS}
-    if not passed_on:
-        return {}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # the driver warns of an option it does not know, and goes on
-            return dict(split_options(urlencode(passed_on)))
+            if passed_on:
+                split_options(urlencode(passed_on))
     except (Warning, ConfigurationError, InvalidURI, ValueError, TypeError) as error:
         raise StoreURLError(f"the URL's parameters are none of MongoDB's: {error}") from None
+    return passed_on
 
 
 def _missing_defaults(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,14 +133,14 @@ def _auth_sources(url: StoreURL, user: str | None, options: Mapping[str, Any]) -
     return (url.path, None) if user and url.path and not told else (None,)
 
 
-def _uri(url: StoreURL, user: str | None, password: str | None) -> str:
+def _uri(url: StoreURL, user: str | None, password: str | None, passed_on: Mapping[str, str]) -> str:
     scheme = url.scheme.partition("+")
     scheme_text = "mongodb+srv" if scheme[2] == "srv" else "mongodb"
     userinfo = quote(user, safe="") if user else ""
     if user and password is not None:
         userinfo += ":" + quote(password, safe="")
-    location = _hosts(url)
-    return f"{scheme_text}://{userinfo}{'@' if userinfo else ''}{location}/"
+    query = f"?{urlencode(passed_on)}" if passed_on else ""
+    return f"{scheme_text}://{userinfo}{'@' if userinfo else ''}{_hosts(url)}/{query}"
 
 
 def _hosts(url: StoreURL) -> str:

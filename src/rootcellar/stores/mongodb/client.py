@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import weakref
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -61,7 +62,10 @@ class Collections(msgspec.Struct, frozen=True):
 
 
 class Connector:
-    """Connects when it is first asked to, and again after a fork or after it was closed."""
+    """Connects when it is first asked to, and again after a fork or after it was closed.
+
+    Nobody has to close it: with the last reference to it, and at exit, its client is closed.
+    """
 
     def __init__(self, address: Address, names: Names) -> None:
         self._address = address
@@ -71,6 +75,7 @@ class Connector:
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._collections: Collections | None = None
+        self._end: weakref.finalize[[], Connector] | None = None
 
     def get(self) -> Collections:
         """The collections, connected."""
@@ -80,19 +85,22 @@ class Connector:
                 found = self._collections
                 if found is None:
                     found = self._collections = self._connect()
+                    self._end = weakref.finalize(self, found.client.close)
         return found
 
     def close(self) -> None:
         """Close the client, if there is one."""
         with self._lock:
-            found, self._collections = self._collections, None
-        if found is not None:
-            found.client.close()
+            self._collections, end, self._end = None, self._end, None
+        if end is not None:
+            end()
 
     def abandon(self) -> None:
         """In the child of a fork: forget the parent's client without touching its connections."""
         if self._collections is not None:
             _abandoned.append(self._collections.client)
+        if self._end is not None:
+            self._end.detach()
         self._reset()
 
     def _connect(self) -> Collections:

@@ -61,8 +61,14 @@ def plain_form(delta: TaskRecord, offloaded: Sequence[str] = ()) -> Update | Non
     """
     if not all(map(is_simple_key, delta.metadata_order)):
         return None
-    where: dict[str, Any] = {"_id": delta.id, "state_order": {"$not": {"$gte": _outcome_bound(delta)}}}
-    register = outcome(delta)
+    where: dict[str, Any] = {"_id": delta.id}
+    register, initially = outcome(delta), {}
+    if delta.history or delta.progress_order:
+        where["state_order"] = {"$not": {"$gte": _outcome_bound(delta)}}
+    else:
+        # It enters no state, and comes below any that the record has entered.
+        where["state_order"] = {"$gte": delta.state_order}
+        register, initially = Register({}, {}), register.set
     if delta.request_order >= 0:
         # Equal orders mean the same request.
         where["request_order"] = {"$not": {"$gt": delta.request_order}}
@@ -74,9 +80,8 @@ def plain_form(delta: TaskRecord, offloaded: Sequence[str] = ()) -> Update | Non
         where[f"metadata_order.{key}"] = {"$not": {"$gt": stamp}}
         register.set[f"metadata.{key}"] = delta.metadata.get(key)
         register.set[f"metadata_order.{key}"] = stamp
-    update: dict[str, Any] = {"$set": register.set}
-    if register.unset:
-        update["$unset"] = register.unset
+    parts = {"$set": register.set, "$unset": register.unset, "$setOnInsert": initially}
+    update: dict[str, Any] = {operator: values for operator, values in parts.items() if values}
     if delta.queued_at is not None:
         update["$min"] = {"queued_at": delta.queued_at, f"{MICROS}.queued_at": microseconds(delta.queued_at)}
     sets = {"history": [entry(transition) for transition in delta.history], OFFLOADED: list(offloaded)}

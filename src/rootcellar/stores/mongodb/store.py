@@ -82,7 +82,7 @@ class MongoDBStore(Store):
         self.paths = declared_paths(given.get("indexes", "") if indexes is None else indexes)
         self._offloads = _offloads(large_values or given.get("large_values", "gridfs"))
         self._log = log or given.get("log")
-        size = _log_bytes(log_bytes or given.get("log_bytes") or LOG_BYTES)
+        size = _log_bytes(given.get("log_bytes", LOG_BYTES) if log_bytes is None else log_bytes)
         self._layout = Layout(self.names, self.paths, {self._log: size} if self._log else {})
         self._connector = Connector(self._address, self.names)
         self._opened: _Open | None = None

@@ -7,7 +7,7 @@ from logging import getLogger
 from typing import Any, Final
 
 from pymongo import InsertOne, UpdateOne, WriteConcern
-from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, PyMongoError
+from pymongo.errors import BulkWriteError, DocumentTooLarge, DuplicateKeyError, OperationFailure, PyMongoError
 
 from rootcellar.record import TaskRecord
 from rootcellar.stores.mongodb.client import Documents
@@ -26,6 +26,8 @@ _NOT_PLAIN: Final = frozenset({DUPLICATE_KEY, 2, 14, 28})
 
 
 Operation = InsertOne[dict[str, Any]] | UpdateOne
+#: What the driver, or the server, may say of a change that is too large; see `is_too_large`.
+_TOO_LARGE: Final = (DocumentTooLarge, OperationFailure)
 
 #: After so many merges in a row that met no known record, the next of the kind is expected to meet none.
 _OFTEN: Final = 3
@@ -46,7 +48,7 @@ class Writing:
         """Join one change into its record."""
         try:
             self._merge(delta)
-        except PyMongoError as error:
+        except _TOO_LARGE as error:
             if self._files is None or not is_too_large(error):
                 raise
             self._merge_with_files(delta, self._files)
@@ -55,7 +57,7 @@ class Writing:
         """Join a batch of changes; in one message where all of them are new, or all of them plain."""
         try:
             rest = self._unmerged(deltas)
-        except PyMongoError as error:
+        except _TOO_LARGE as error:
             if not is_too_large(error):
                 raise
             rest = deltas  # one of them is too large, and the server does not say which
@@ -166,7 +168,7 @@ class Writing:
     def _fits(self, delta: TaskRecord, offloaded: Sequence[str]) -> bool:
         try:
             self._merge(delta, offloaded)
-        except PyMongoError as error:
+        except _TOO_LARGE as error:
             if not is_too_large(error):
                 raise
             return False
