@@ -10,7 +10,6 @@ import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, Final
 
 from redis import exceptions
@@ -109,35 +108,36 @@ class Pool:
         # Appending and popping are atomic.
         self._idle: deque[AbstractConnection] = deque()
 
-    @contextmanager
-    def connection(self) -> Iterator[AbstractConnection]:
-        """A connection for the length of the block. Raises `StoreUnavailable` when none becomes free in time."""
+    def execute(self, commands: Sequence[Command], replicas: int = 0) -> list[Any]:
+        """Send `commands` and read their replies, in order; an error that is a reply is returned.
+
+        Raises `StoreUnavailable` when no connection becomes free in time, or fewer than `replicas` replicas got what
+        was written.
+        """
+        if replicas:
+            commands = [*commands, (b"WAIT", b"%d" % replicas, _WAIT)]
+        replies = self._lent(commands)
+        if replicas:
+            reached = replies.pop()
+            if not isinstance(reached, int) or reached < replicas:
+                raise StoreUnavailable(f"{reached} of {replicas} replicas have what was written")
+        return replies
+
+    def _lent(self, commands: Sequence[Command]) -> list[Any]:
         if not self._free.acquire(timeout=PATIENCE):
             raise StoreUnavailable(f"all {self._size} connections to Redis were in use for {PATIENCE:.0f} s")
         try:
             connection = self._pop() or self._connect()
             try:
-                yield connection
+                replies = executed(connection, commands)
             except BaseException:
                 connection.disconnect()
                 self.clear()
                 raise
             self._idle.append(connection)
+            return replies
         finally:
             self._free.release()
-
-    def execute(self, commands: Sequence[Command], replicas: int = 0) -> list[Any]:
-        """Send `commands` and read their replies, in order; an error that is a reply is returned.
-
-        Raises `StoreUnavailable` when fewer than `replicas` replicas got what was written.
-        """
-        with self.connection() as connection:
-            if not replicas:
-                return executed(connection, commands)
-            *replies, reached = executed(connection, [*commands, (b"WAIT", b"%d" % replicas, _WAIT)])
-        if not isinstance(reached, int) or reached < replicas:
-            raise StoreUnavailable(f"{reached} of {replicas} replicas have what was written")
-        return replies
 
     def clear(self) -> None:
         """Close the connections that nobody uses."""
@@ -182,14 +182,12 @@ class Servers(ABC):
 
         `replicas`: how many replicas must have what is written.
         """
+        if len(commands) == 1:
+            return _sound(self.execute(commands, keys, replicas))
         replies: list[Any] = []
         start = 0
         for end in _ends(commands):
-            part = self.execute(commands[start:end], keys[start:end], replicas)
-            for reply in part:
-                if isinstance(reply, Exception):
-                    raise reply
-            replies += part
+            replies += _sound(self.execute(commands[start:end], keys[start:end], replicas))
             start = end
         return replies
 
@@ -208,11 +206,16 @@ class Servers(ABC):
             pool.abandon()
 
 
+def _sound(replies: list[Any]) -> list[Any]:
+    """`replies`, none of which is an error."""
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return replies
+
+
 def _ends(commands: Sequence[Command]) -> Iterator[int]:
     """Where a batch ends, and the next begins."""
-    if len(commands) == 1:
-        yield 1
-        return
     size = since = 0
     for number, command in enumerate(commands):
         size += sum(map(len, command))

@@ -27,7 +27,7 @@ from rootcellar.stores.redis.plans import BEGINNING, TIMED, TIMELESS, Choice, Pl
 from rootcellar.stores.redis.push import RedisListener
 from rootcellar.stores.redis.registers import MAX_VALUE_BYTES, decode_record, encode_record, milliseconds
 from rootcellar.stores.redis.servers import Command, call, servers_at
-from rootcellar.stores.redis.terms import KNOWN_STATES, Declared, all_terms
+from rootcellar.stores.redis.terms import KNOWN_STATES, Declared, all_terms, card_of
 from rootcellar.stores.redis.totals import Totals
 from rootcellar.stores.redis.walks import Place, walk
 
@@ -197,7 +197,9 @@ class RedisStore(Store):
         declared = self._declared.terms(delta)
         text = encode_record(delta, declared)
         channel = self.layout.channel if delta.ready else b""
-        return call(scripts.MERGE, (key, terms), text, task_id, ends, at, channel, *all_terms(delta, declared))
+        found_by = all_terms(delta, declared)
+        card = card_of(found_by, task_id)
+        return call(scripts.MERGE, (key, terms), text, task_id, ends, at, channel, card, *found_by)
 
     def _trim(self, shard: int, limit: int, *now: bytes) -> Command:
         keys = (self.layout.record(shard, b""), self.layout.term(shard, b""))

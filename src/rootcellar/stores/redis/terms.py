@@ -126,6 +126,11 @@ def all_terms(record: TaskRecord, declared: RecordTerms) -> list[bytes]:
     return terms
 
 
+def card_of(terms: Sequence[bytes], task_id: bytes) -> bytes:
+    """All terms of a record and its id, as the set ``expiry`` has them. No term holds a line feed; an id may."""
+    return b"\n".join(terms) + b"\n\n" + task_id
+
+
 def _request_terms(record: TaskRecord) -> Iterator[bytes]:
     for field in REQUEST_TERMS:
         value = getattr(record, field)

@@ -3,7 +3,7 @@
 --
 -- KEYS: the record, what the keys of its terms begin with.
 -- ARGV: the partial record, its id, when its outcome ends (milliseconds, or empty), the time of its last change
--- (microseconds), the channel to tell on that it is finished (or empty), and its terms, that of the state first.
+-- (microseconds), the channel to tell on that it is finished (or empty), its card, and its terms, the state's first.
 -- Returns 1, or 0 when everything was known.
 local call = redis.call
 local key, base = KEYS[1], KEYS[2]
@@ -21,11 +21,6 @@ local function put(set, at, member, till)
   elseif left ~= -1 and clock + left < till then
     call('PEXPIREAT', set, till + math.ceil((till - clock) / 8))
   end
-end
-
--- No term holds a line feed; an id may.
-local function card_of(terms, id)
-  return table.concat(terms, '\n') .. '\n\n' .. id
 end
 
 -- Of states that are not known by name there is a note, so that all records are found by their states.
@@ -46,9 +41,8 @@ if not stored then
   else
     return 1
   end
-  local terms = {unpack(ARGV, 6)}
-  for i = 1, #terms do put(base .. terms[i], score, id, till) end
-  note_state(terms[1], till)
-  put(base .. 'expiry', till or '+inf', card_of(terms, id), till)
+  for i = 7, #ARGV do put(base .. ARGV[i], score, id, till) end
+  note_state(ARGV[7], till)
+  put(base .. 'expiry', till or '+inf', ARGV[6], till)
   return 1
 end

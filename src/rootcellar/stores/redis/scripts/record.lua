@@ -69,6 +69,11 @@ local function terms_in(record)
   return id and terms_of(id, outcome, request, progress, metadata) or {}
 end
 
+-- No term holds a line feed; an id may.
+local function card_of(terms, id)
+  return table.concat(terms, '\n') .. '\n\n' .. id
+end
+
 local function terms_on(card)
   local blank = find(card, '\n\n', 1, true)
   local terms = {}

@@ -6,5 +6,5 @@ local stored = call('GET', KEYS[1])
 if not stored then return 0 end
 local terms = terms_in(stored)
 for i = 1, #terms do call('ZREM', base .. terms[i], id) end
-call('ZREM', base .. 'expiry', table.concat(terms, '\n') .. '\n\n' .. id)
+call('ZREM', base .. 'expiry', card_of(terms, id))
 return call('DEL', KEYS[1])

@@ -16,7 +16,7 @@ for _, card in ipairs(cards) do
   local stays = {}
   if stored then
     local current = terms_in(stored)
-    if table.concat(current, '\n') .. '\n\n' .. id == card then
+    if card_of(current, id) == card then
       removed = removed + call('DEL', KEYS[1] .. id)
     else
       -- A task of this id came again: what it is found by now is not touched.
