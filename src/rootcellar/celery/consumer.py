@@ -203,6 +203,7 @@ class ResultConsumer(BaseResultConsumer):
         """As Celery's own, but `timeout` is that of the first read and of what follows, together."""
         deadline = None if timeout is None else time.monotonic() + timeout
         self.on_wait_for_pending(result, timeout=timeout, **kwargs)
+        yield  # what has finished by then is not kept back until the next
         before, self.on_message = self.on_message, on_message
         try:
             left = None if deadline is None else deadline - time.monotonic()
