@@ -72,6 +72,16 @@ ENTRIES: Final = (
         page="mysql.md",
     ),
     Entry(
+        title="Redis, Valkey",
+        store="rootcellar.stores.redis:RedisStore",
+        url="redis://host:6379/0, rediss://..., redis+socket:///path, redis+cluster://host, sentinel://host",
+        extra="redis",
+        versions="Redis 6.2 or newer, Valkey",
+        tested="real servers: one, a cluster of three, master and replica with a sentinel, Valkey; real workers; faults",
+        tests=("redis", "redis_cluster", "redis_sentinel", "valkey"),
+        page="redis.md",
+    ),
+    Entry(
         title="any SQLAlchemy URL",
         store="rootcellar.stores.sqlalchemy:SQLAlchemyStore",
         url="sqlalchemy+<url>, oracle+..., mssql+..., cockroachdb+...",

@@ -317,6 +317,31 @@ class TestServers:
                 assert "wrong-key" not in shown
                 assert "cellar-key" not in shown
 
+    def test_an_account_needs_no_more_than_the_documentation_says(self, private_server: PrivateServer) -> None:
+        server = private_server("redis")
+        rights = ["+@read", "+@write", "+@scripting", "+@pubsub", "+@connection", "+info", "+time", "+config|get"]
+        with Redis.from_url(server.url()) as admin:
+            admin.acl_setuser(
+                "ann",
+                enabled=True,
+                passwords=["+cellar-key"],
+                keys=["rootcellar_task*"],
+                channels=["rootcellar_task_finished"],
+                commands=rights,
+            )
+        with opened(server.url().replace("://", "://ann:cellar-key@")) as store:
+            store.setup()
+            store.apply([change("a", "STARTED", expires_at=now() + timedelta(hours=1)), change("b", "OWN")])
+            store.apply([change("a"), change("b")])
+            store.group_save("g", [1], expires_at=now() + timedelta(hours=1))
+            store.chord_resize("c", size=2, expires_at=now() + timedelta(hours=1))
+            assert [record.id for record in store.find(queue="celery", order=[Order("id")])] == ["a", "b"]
+            assert (store.count(), store.cleanup(), store.drift(), store.delete("a")) == (2, 0, [], 1)
+            assert store.server_time() > now() - timedelta(minutes=1)
+            watcher: Any = store.watcher()
+            assert watcher.listening
+            watcher.close()
+
     def test_a_server_that_is_full(self, private_server: PrivateServer) -> None:
         """Nothing is lost that was there; what comes is refused for now."""
         server = private_server("redis", options=("--maxmemory", "3mb", "--maxmemory-policy", "noeviction"))
