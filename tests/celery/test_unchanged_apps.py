@@ -31,6 +31,8 @@ SERVED_BY = [
     pytest.param(("pgbouncer", "prefork"), id="pgbouncer-prefork", marks=pytest.mark.server),
     pytest.param(("mariadb", "prefork"), id="mariadb-prefork", marks=pytest.mark.server),
     pytest.param(("mysql", "prefork"), id="mysql-prefork", marks=pytest.mark.server),
+    pytest.param(("mongodb", "prefork"), id="mongodb-prefork", marks=pytest.mark.server),
+    pytest.param(("mongodb", "gevent"), id="mongodb-gevent", marks=pytest.mark.server),
     pytest.param(("redis", "prefork"), id="redis-prefork", marks=pytest.mark.server),
     pytest.param(("redis", "gevent"), id="redis-gevent", marks=pytest.mark.server),
     pytest.param(("stock redis", "prefork"), id="stock-redis-prefork", marks=pytest.mark.server),

@@ -27,8 +27,9 @@ Stream = CollectionChangeStream[dict[str, Any]]
 
 #: Milliseconds that the server holds a question for changes; a watcher that is closed ends within that time.
 _AWAIT: Final = 250
-#: Error codes: the server is no member of a set, has no change streams for us, or the user has no right to them.
-_NEVER: Final = frozenset({13, 40573, 303, 8000})
+#: Error codes: the server is no member of a set, has no change streams, or none of this database, or the user has no
+#: right to them.
+_NEVER: Final = frozenset({13, 73, 40573, 303, 8000})
 
 _READY: Final = sorted(READY_STATES)
 _FINISHED: Final[list[dict[str, Any]]] = [
