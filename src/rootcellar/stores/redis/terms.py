@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -28,8 +29,9 @@ _LONGEST: Final = 120
 KNOWN_STATES: Final = ("PENDING", "QUEUED", "RECEIVED", "STARTED", "RETRY", "REVOKED", "FAILURE", "SUCCESS")
 
 
+@lru_cache(maxsize=1000)
 def text_term(field: str, value: str) -> bytes:
-    """The term of one of `TEXT_TERMS`."""
+    """The term of one of `TEXT_TERMS`; most come again and again."""
     return field.encode() + b":" + _encode(value)[1:-1]
 
 
