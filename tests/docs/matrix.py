@@ -72,6 +72,16 @@ ENTRIES: Final = (
         page="mysql.md",
     ),
     Entry(
+        title="MongoDB",
+        store="rootcellar.stores.mongodb:MongoDBStore",
+        url="mongodb://user@host/database, mongodb+srv://user@cluster/database",
+        extra="mongodb",
+        versions="MongoDB 6.0 or newer",
+        tested="real servers: a replica set of one, and one that stands alone; real workers; faults",
+        tests=("mongodb", "mongodb_standalone"),
+        page="mongodb.md",
+    ),
+    Entry(
         title="Redis, Valkey",
         store="rootcellar.stores.redis:RedisStore",
         url="redis://host:6379/0, rediss://..., redis+socket:///path, redis+cluster://host, sentinel://host",
@@ -113,10 +123,11 @@ error that names the extra. `rootcellar check URL` tries a store out and says wh
 """
 _NOTES: Final = """\
 But for `shared` and `durable`, a "no" costs time, never correctness: the slower way that the meaning names is taken.
-Two stores depend on how they are reached:
+Three stores depend on how they are reached:
 
 - `sqlite://` without a path is a database in memory, of one process: neither shared nor durable;
-- PostgreSQL behind a pooler that pools by transaction cannot push; waiting polls there. It is found out by itself.
+- PostgreSQL behind a pooler that pools by transaction cannot push; waiting polls there. It is found out by itself;
+- MongoDB cannot push where it stands alone; waiting polls there. It is found out by itself, too.
 """
 _TESTS: Final = """\
 One suite, `rootcellar.testing`, holds every store to the same contract: random histories of changes, applied in any
