@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -411,6 +412,33 @@ class TestServers:
             servers._nodes = servers._nodes[SLOTS // 3 :] + servers._nodes[: SLOTS // 3]
             assert len(store.get_many(f"task-{number}" for number in range(50))) == 50
             assert store.count() == 50
+
+    def test_a_slot_on_the_move(self, private_server: PrivateServer) -> None:
+        """What belongs together is written when all of it has arrived, and not in halves before that."""
+        server = private_server("redis_cluster")
+        with opened(server.url()) as store, ExitStack() as stack:
+            ids = [name for name in map(str, range(1000)) if store.layout.shard(name.encode()) == 0][:3]
+            store.apply([change(task_id, "STARTED") for task_id in ids[:2]])
+            slot = slot_of(store.layout.record(0, b""))
+            ports: list[int] = server.ports(server.port)  # type: ignore[attr-defined]
+            nodes: list[Any] = [stack.enter_context(Redis(port=port)) for port in ports]
+            names = [node.execute_command("CLUSTER MYID").decode() for node in nodes]
+            source = slot * 3 // SLOTS
+            target = (source + 1) % 3
+            nodes[target].execute_command("CLUSTER SETSLOT", slot, "IMPORTING", names[source])
+            nodes[source].execute_command("CLUSTER SETSLOT", slot, "MIGRATING", names[target])
+            for task_id in ids:
+                with pytest.raises(StoreUnavailable, match="moves the keys"):
+                    store.apply([change(task_id)])
+            moving = nodes[source].execute_command("CLUSTER GETKEYSINSLOT", slot, 1000)
+            assert len(moving) > 2
+            nodes[source].migrate("127.0.0.1", ports[target], moving, 0, 5000)
+            for node in nodes:
+                node.execute_command("CLUSTER SETSLOT", slot, "NODE", names[target])
+            assert [record.state for record in store.find(queue="celery")] == ["STARTED"] * 2
+            store.apply([change(task_id) for task_id in ids])
+            assert {record.id for record in store.find(state="SUCCESS", queue="celery")} == set(ids)
+            assert store.count(state="STARTED") == 0
 
     def test_its_clock_and_its_settings(self, store: RedisStore) -> None:
         assert abs(store.server_time() - now()) < timedelta(minutes=1)

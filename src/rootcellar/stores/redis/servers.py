@@ -278,7 +278,7 @@ class Cluster(Servers):
     def connect(self) -> AbstractConnection:
         """See `Servers.connect`."""
         error: Exception | None = None
-        for node in dict.fromkeys((*self._masters(), *self.address.nodes)):
+        for node in dict.fromkeys((*self._masters(), *self._pools, *self.address.nodes)):
             try:
                 return connected(self.address, node)
             except exceptions.ConnectionError as failure:

@@ -1,7 +1,8 @@
 -- Joins a partial record into the stored one, and keeps its terms: what there is to do when nothing is stored yet.
 -- `record.lua` and `join.lua` follow it.
 --
--- KEYS: the record, what the keys of its terms begin with.
+-- KEYS: the record, what the keys of its terms begin with. There is no key of that second name, and therefore a cluster
+-- refuses the script (TRYAGAIN) while it moves their slot, when some of the sets may be on one node and some on another.
 -- ARGV: the partial record, its id, when its outcome ends (milliseconds, or empty), the time of its last change
 -- (microseconds), the channel to tell on that it is finished (or empty), its card, and its terms, the state's first.
 -- Returns 1, or 0 when everything was known.
