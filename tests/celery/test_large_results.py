@@ -12,7 +12,10 @@ from kombu.exceptions import EncodeError
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("large")]
 
-STORES = ["sqlite", *(pytest.param(name, marks=pytest.mark.server) for name in ("postgresql", "mariadb", "mysql"))]
+STORES = [
+    "sqlite",
+    *(pytest.param(name, marks=pytest.mark.server) for name in ("postgresql", "mariadb", "mysql", "mongodb")),
+]
 
 
 @pytest.fixture(params=STORES)
