@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from redis import Redis as Client
 from redis import RedisError
@@ -41,8 +41,7 @@ class Redis(Server):
 
     def probe(self, url: str) -> str:
         with closing(Client.from_url(url, socket_timeout=5)) as client:
-            server = client.info("server")
-            return str(server.get("valkey_version") or server["redis_version"])
+            return version_in(client.info("server"))
 
     def address(self, port: int) -> str:
         return f"redis://127.0.0.1:{port}/0"
@@ -69,3 +68,8 @@ class Redis(Server):
                 return int(client.dbsize()) == 0
             except RedisError:
                 return False
+
+
+def version_in(info: dict[str, Any]) -> str:
+    """The version in what a server says of itself."""
+    return str(info.get("valkey_version") or info["redis_version"])

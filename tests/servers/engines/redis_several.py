@@ -7,16 +7,20 @@ import shutil
 import signal
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import parse_qsl
 
 from redis import Redis as Client
+from redis import RedisCluster as Cluster
+from redis.sentinel import Sentinel
 
-from tests.servers.engines.redis import Redis
+from tests.servers.engines.redis import Redis, version_in
 from tests.servers.places import free_port, locked, service_account
 from tests.servers.server import Server, database_name
 from tests.servers.sources import Programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 MASTER_NAME = "mymaster"
@@ -43,7 +47,6 @@ class Several(Server):
     sources = Redis.sources
     last_signal = signal.SIGTERM
     count: ClassVar[int]
-    scheme: ClassVar[str]
 
     def ports(self, port: int) -> list[int]:
         """The ports of the processes, the same over restarts; the first is the server's own."""
@@ -95,10 +98,23 @@ class Several(Server):
 
     def discard(self, url: str) -> None:
         prefix = url.rpartition("prefix=")[2]
-        for port in self.masters():
-            with closing(Client(port=port, socket_timeout=30)) as client:
-                for key in client.scan_iter(match=f"{prefix}*", count=1000):
-                    client.delete(key)
+        with self.client(url) as client:
+            for key in client.scan_iter(match=f"{prefix}*", count=1000):
+                client.delete(key)
+
+    def client(self, url: str) -> AbstractContextManager[Any]:
+        """A client for all of the servers that a URL names."""
+        raise NotImplementedError
+
+    def probe(self, url: str) -> str:
+        if url == self.address(self.state.port):
+            self.look_after()
+        with self.client(url) as client:
+            return version_in(client.info("server"))
+
+    def look_after(self) -> None:
+        """See to it that our servers work together. Raises as long as they do not."""
+        raise NotImplementedError
 
     def masters(self) -> list[int]:
         """The ports of the servers that take writes."""
@@ -125,18 +141,19 @@ class RedisCluster(Several):
     def address(self, port: int) -> str:
         return f"redis+cluster://127.0.0.1:{port}"
 
-    def probe(self, url: str) -> str:
-        ports = self.ports(int(url.rpartition(":")[2]))
+    def client(self, url: str) -> AbstractContextManager[Any]:
+        host, _, port = url.partition("://")[2].partition("?")[0].split(",")[0].rpartition("@")[2].partition(":")
+        return closing(Cluster(host=host, port=int(port or 6379), socket_timeout=30))
+
+    def look_after(self) -> None:
+        ports = self.ports(self.state.port)
         states: set[str] = set()
-        version = ""
         for number, port in enumerate(ports):
             with closing(Client(port=port, socket_timeout=5)) as client:
-                version = str(client.info("server")["redis_version"])
                 self._join(client, number, ports)
                 states.add(client.execute_command("CLUSTER INFO")["cluster_state"])
         if states != {"ok"}:
             raise TimeoutError("the cluster is being made")
-        return version
 
     @staticmethod
     def _join(client: Client, number: int, ports: list[int]) -> None:
@@ -171,8 +188,14 @@ class RedisSentinel(Several):
     def address(self, port: int) -> str:
         return f"sentinel://127.0.0.1:{port}/0?master_name={MASTER_NAME}"
 
-    def probe(self, url: str) -> str:
-        sentinel, *servers = self.ports(int(url.partition("/0")[0].rpartition(":")[2]))
+    def client(self, url: str) -> AbstractContextManager[Any]:
+        place, _, query = url.partition("://")[2].partition("?")
+        host, _, port = place.partition("/")[0].split(",")[0].rpartition("@")[2].partition(":")
+        name = dict(parse_qsl(query)).get("master_name", MASTER_NAME)
+        return closing(Sentinel([(host, int(port or 26379))], socket_timeout=30).master_for(name))
+
+    def look_after(self) -> None:
+        sentinel, *servers = self.ports(self.state.port)
         with closing(Client(port=sentinel, socket_timeout=5)) as client:
             master: Any = client.sentinel_master(MASTER_NAME)
             if not master["num-slaves"] or master["is_odown"]:
@@ -181,8 +204,6 @@ class RedisSentinel(Several):
             with closing(Client(port=port, socket_timeout=5)) as client:
                 if client.info("replication").get("master_link_status", "up") != "up":
                     raise TimeoutError("the replica is not in step yet")
-        with closing(Client(port=master["port"], socket_timeout=5)) as client:
-            return str(client.info("server")["redis_version"])
 
     def masters(self) -> list[int]:
         return [port for port in self.ports(self.state.port)[1:] if _role(port) == "master"]
