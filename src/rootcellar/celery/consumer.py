@@ -31,10 +31,8 @@ from rootcellar.waiting.reader import CHUNK
 
 _consumers: Final[weakref.WeakSet[ResultConsumer]] = weakref.WeakSet()
 
-#: Seconds between two calls of `on_interval`, at most.
+#: Seconds between two calls of `on_interval`. Celery's own asks for every unfinished task of a chord, one by one.
 _INTERVAL: Final = 1.0
-#: And at least, unless the wait is over: it may ask for every parent of a chord, one by one.
-_LEAST_INTERVAL: Final = 0.1
 
 
 class ResultConsumer(BaseResultConsumer):
@@ -44,6 +42,8 @@ class ResultConsumer(BaseResultConsumer):
         super().__init__(*args, **kwargs)
         self.on_message: Any = None
         self._hub: Hub | None = None
+        #: How many failures were handed over: what somebody waits for may follow one of them in a chain or a chord.
+        self._failures = 0
         #: Whether the store could ever be read.
         self._has_answered = False
         self._reset()
@@ -166,6 +166,8 @@ class ResultConsumer(BaseResultConsumer):
         """Tell `on_message` of a task's new state and, when it is ready, everybody who waits for it."""
         if self.on_message and meta["status"] != states.PENDING:
             self.on_message(meta)
+        if meta["status"] in states.PROPAGATE_STATES:
+            self._failures += 1
         if meta["status"] in states.READY_STATES:
             with ExitStack() as everybody:  # also when the callback of one of them fails
                 for result in reversed(self.waiters.of(meta["task_id"])):
@@ -187,15 +189,15 @@ class ResultConsumer(BaseResultConsumer):
         def wait(timeout: float) -> None:
             self._drain(timeout, until=lambda: p.ready)
 
-        called_at = time.monotonic()
+        call_at, failures = time.monotonic() + _INTERVAL, self._failures
         while not p.ready:
             left = _INTERVAL if deadline is None else deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError
             yield self.drainer.wait_for(p, wait, timeout=min(left, _INTERVAL))
-            if on_interval and (p.ready or time.monotonic() - called_at >= _LEAST_INTERVAL):
+            if on_interval and (p.ready or self._failures != failures or time.monotonic() >= call_at):
+                call_at, failures = time.monotonic() + _INTERVAL, self._failures
                 on_interval()
-                called_at = time.monotonic()
 
     def _wait_for_pending(
         self, result: Any, timeout: float | None = None, on_interval: Any = None, on_message: Any = None, **kwargs: Any
