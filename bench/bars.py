@@ -19,6 +19,9 @@ class Bars(msgspec.Struct, frozen=True, kw_only=True):
     get_ratio: float | None = None
     #: Milliseconds from the worker's end of the task to the return of `get()`, median: at most.
     get_overhead: float | None = None
+    #: Time from a chord of 100 to its body's result, and to join a group of 100, to those of stock Redis: at most.
+    chord: float | None = None
+    group: float | None = None
     #: Time to fetch 1,000 results, to the bare driver's: at most.
     fetch: float | None = None
     #: Milliseconds of every typical query at 1,000,000 records: at most.

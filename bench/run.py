@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.engines import Engine
 from bench.machine import this_machine
-from bench.parts import chord, cleanup, fetch, get, million, queries, states, worker
+from bench.parts import chord, cleanup, fetch, get, group, million, queries, states, worker
 from bench.report import Report
 from bench.scale import Scale
 from bench.workers import Contender, Worker, running
@@ -47,7 +47,7 @@ class Run:
                 self._tell(engine)
             for engine in self._engines.values():
                 self._by_itself(engine)
-            if self._parts & {"worker", "get", "chord"}:
+            if self._parts & {"worker", "get", "group", "chord"}:
                 self._with_workers(servers)
             if self._parts & {"bytes", "queries", "cleanup"}:
                 self._with_many_records()
@@ -98,9 +98,11 @@ class Run:
         waiting = {name: worker for name, worker in ours.items() if name != "ignored"}
         if "get" in self._parts:
             get.measure(self._engines, waiting, self._scale, self.report)
+        if "group" in self._parts:
+            group.measure(self._engines, waiting, self._scale, self.report)
         if "chord" in self._parts:
             stock = {name: worker for name, worker in workers.items() if name.startswith("stock ")}
-            chord.measure({**waiting, **stock}, self._scale, self.report)
+            chord.measure(self._engines, {**waiting, **stock}, self._scale, self.report)
         if "worker" in self._parts:
             worker.measure(self._engines, ours, self._scale, self.report)
 

@@ -46,7 +46,7 @@ class MongoDBBare(Bare):
 class MongoDB(Engine):
     name = "mongodb"
     title = "MongoDB"
-    bars = Bars(final_states=0.85, lifecycles=1.7, lifecycles_threads=3, get_ratio=2, fetch=2)
+    bars = Bars(final_states=0.85, lifecycles=1.7, lifecycles_threads=3, get_ratio=2, chord=1.3, group=0.5, fetch=2)
     _server: Server
 
     @contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from celery import chord
 
+from bench.engines import Engine
 from bench.report import Report, Table
 from bench.rounds import Series, take_turns
 from bench.scale import Scale
@@ -19,7 +20,7 @@ From the call that publishes a chord of {size} no-op tasks to the return of its 
 turns; {few} times for stock Celery's database backends, which ask once a second whether the header is done."""
 
 
-def measure(workers: Mapping[str, Worker], scale: Scale, report: Report) -> None:
+def measure(engines: Mapping[str, Engine], workers: Mapping[str, Worker], scale: Scale, report: Report) -> None:
     """One row for each contender that keeps results."""
     quick = {name: worker for name, worker in workers.items() if not name.startswith("stock ")}
     slow = {name: worker for name, worker in workers.items() if name.startswith("stock ")}
@@ -32,7 +33,11 @@ def measure(workers: Mapping[str, Worker], scale: Scale, report: Report) -> None
     table = report.table(Table("A chord of 100", how, _HEAD))
     for name, worker in workers.items():
         found = together.median(name)
-        report.add(table, (worker.contender.title, f"{found * 1000:,.0f}", f"{found / together.median('redis'):.2f}"))
+        to_redis = found / together.median("redis")
+        report.add(table, (worker.contender.title, f"{found * 1000:,.0f}", f"{to_redis:.2f}"))
+        if name in engines:
+            engine = engines[name]
+            report.at_most(f"{engine.title}: a chord of 100, to stock Redis", to_redis, engine.bars.chord)
 
 
 def _turn(worker: Worker) -> Callable[[], float]:
