@@ -22,7 +22,10 @@ _DAY = 86_400
 
 
 class RedisBare(Bare):
-    """redis-py: `SET` of the whole text and `PUBLISH` of its id in one pipeline, and no index of anything."""
+    """redis-py's pipeline as it comes, and as stock Celery uses it: MULTI, `SET` of the whole text, `PUBLISH`, EXEC.
+
+    No index of anything is kept.
+    """
 
     def __init__(self, url: str, layout: Layout) -> None:
         self._client: Any = Client.from_url(url)
@@ -35,7 +38,7 @@ class RedisBare(Bare):
         return (task_id, self._client.get(self._key(task_id)))
 
     def upsert(self, row: Row) -> None:
-        pipeline = self._client.pipeline(transaction=False)
+        pipeline = self._client.pipeline()
         pipeline.set(self._key(row[0]), row[1], ex=_DAY)
         pipeline.publish(self._layout.channel, row[0])
         pipeline.execute()
