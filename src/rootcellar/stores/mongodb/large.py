@@ -34,8 +34,8 @@ _FIELDS: Final = (
     "result", "result_types", "error", "children", "args", "args_types", "kwargs", "kwargs_types", "stamps",
     "progress", "progress_types",
 )  # fmt: skip
-#: Bytes of JSON that surely fit into a document, whatever becomes of them in BSON.
-_FITS: Final = 4 * 1024 * 1024
+#: Bytes of JSON that surely fit into a document: in BSON a list of digits is six times as long.
+_FITS: Final = 2 * 1024 * 1024
 #: A file stays this much longer than its record: MongoDB looks for expired documents once a minute.
 _GRACE: Final = timedelta(hours=1)
 #: A file of this age belongs to a record, or to none; its record is not just being written.

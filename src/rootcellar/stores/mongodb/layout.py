@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from logging import getLogger
 from typing import Any, Final
@@ -98,11 +98,11 @@ class Layout:
             self._make_capped(collections, name, size)
         for name, wanted in self._indexes.items():
             collection = collections.database[name]
-            missing = [index for index in wanted if index.name not in _actual(collection)]
-            if missing:
+            actual = _actual(collection)
+            if missing := [index for index in wanted if index.name not in actual]:
                 self._make(collection, missing)
-        if findings := self._differing(collections):
-            raise SchemaError(f"the indexes are not as rootcellar makes them: {'; '.join(findings)}")
+            if findings := list(_differing(name, wanted, actual)):
+                raise SchemaError(f"the indexes are not as rootcellar makes them: {'; '.join(findings)}")
 
     def _make_capped(self, collections: Collections, name: str, size: int) -> None:
         found = next(collections.database.list_collections(filter={"name": name}), None)
@@ -125,23 +125,11 @@ class Layout:
 
     def drift(self, collections: Collections) -> list[str]:
         """One sentence for each index that is missing, or of another kind."""
-        missing = [
-            f"index {index.name} of {name} is missing"
-            for name, wanted in self._indexes.items()
-            for index in wanted
-            if index.name not in _actual(collections.database[name])
-        ]
-        return missing + self._differing(collections)
-
-    def _differing(self, collections: Collections) -> list[str]:
         findings: list[str] = []
         for name, wanted in self._indexes.items():
             actual = _actual(collections.database[name])
-            findings += [
-                f"index {index.name} of {name} has other keys or options than it should"
-                for index in wanted
-                if index.name in actual and not _is_same(index, actual[index.name])
-            ]
+            findings += [f"index {index.name} of {name} is missing" for index in wanted if index.name not in actual]
+            findings += _differing(name, wanted, actual)
         return findings
 
     def shell(self) -> str:
@@ -169,6 +157,12 @@ def check_server(collections: Collections) -> None:
 def _actual(collection: Documents) -> Mapping[str, Mapping[str, Any]]:
     """The indexes that are there, by name."""
     return {found["name"]: found for found in collection.list_indexes()}
+
+
+def _differing(name: str, wanted: Sequence[Index], actual: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    for index in wanted:
+        if index.name in actual and not _is_same(index, actual[index.name]):
+            yield f"index {index.name} of {name} has other keys or options than it should"
 
 
 def _is_same(index: Index, found: Mapping[str, Any]) -> bool:

@@ -20,7 +20,7 @@ from rootcellar.stores.mongodb.large import Files
 
 #: Parts in the document of a chord, and bytes of one part's payload.
 MOST_INLINE: Final = 500
-LARGE_PAYLOAD: Final = 4096
+LARGE_PAYLOAD: Final = 1024
 #: Parts apart from their chord, whose own end of life may be put off, stay this much longer.
 _GRACE: Final = timedelta(days=7)
 #: The chord of a part that lies apart.

@@ -62,34 +62,47 @@ def plain_form(delta: TaskRecord, offloaded: Sequence[str] = ()) -> Update | Non
     if not all(map(is_simple_key, delta.metadata_order)):
         return None
     where: dict[str, Any] = {"_id": delta.id}
-    register, initially = outcome(delta), {}
-    if delta.history or delta.progress_order:
-        where["state_order"] = {"$not": {"$gte": _outcome_bound(delta)}}
-    else:
-        # It enters no state, and comes below any that the record has entered.
-        where["state_order"] = {"$gte": delta.state_order}
-        register, initially = Register({}, {}), register.set
+    joined, initially = _plain_outcome(delta, where)
     if delta.request_order >= 0:
         # Equal orders mean the same request.
         where["request_order"] = {"$not": {"$gt": delta.request_order}}
-        _add(register, request(delta))
+        _add(joined, request(delta))
     if delta.progress_order:
         where["progress_order"] = {"$not": {"$gt": delta.progress_order}}
-        _add(register, progress(delta))
+        _add(joined, progress(delta))
     for key, stamp in delta.metadata_order.items():
         where[f"metadata_order.{key}"] = {"$not": {"$gt": stamp}}
-        register.set[f"metadata.{key}"] = delta.metadata.get(key)
-        register.set[f"metadata_order.{key}"] = stamp
-    parts = {"$set": register.set, "$unset": register.unset, "$setOnInsert": initially}
-    update: dict[str, Any] = {operator: values for operator, values in parts.items() if values}
-    if delta.queued_at is not None:
-        update["$min"] = {"queued_at": delta.queued_at, f"{MICROS}.queued_at": microseconds(delta.queued_at)}
-    sets = {"history": [entry(transition) for transition in delta.history], OFFLOADED: list(offloaded)}
+        joined.set[f"metadata.{key}"] = delta.metadata.get(key)
+        joined.set[f"metadata_order.{key}"] = stamp
     if delta.history:
         where[f"history.{max(LONG_HISTORY - len(delta.history), 0)}"] = {"$exists": False}
-    if added := {name: {"$each": values} for name, values in sets.items() if values}:
-        update["$addToSet"] = added
-    return where, update
+    operators = {
+        "$set": joined.set,
+        "$unset": joined.unset,
+        "$setOnInsert": initially,
+        **_plain_unions(delta, offloaded),
+    }
+    return where, {operator: fields for operator, fields in operators.items() if fields}
+
+
+def _plain_outcome(delta: TaskRecord, where: dict[str, Any]) -> tuple[Register, dict[str, Any]]:
+    """The outcome as it is set, and as it is set in a new document only; `where` gets the condition for it."""
+    register = outcome(delta)
+    if delta.history or delta.progress_order:
+        where["state_order"] = {"$not": {"$gte": _outcome_bound(delta)}}
+        return register, {}
+    # It enters no state, and comes below any that the record has entered.
+    where["state_order"] = {"$gte": delta.state_order}
+    return Register({}, {}), register.set
+
+
+def _plain_unions(delta: TaskRecord, offloaded: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What joins by itself, whatever is stored: the least, and sets."""
+    least: dict[str, Any] = {}
+    if delta.queued_at is not None:
+        least = {"queued_at": delta.queued_at, f"{MICROS}.queued_at": microseconds(delta.queued_at)}
+    sets = {"history": [entry(transition) for transition in delta.history], OFFLOADED: list(offloaded)}
+    return {"$min": least, "$addToSet": {name: {"$each": values} for name, values in sets.items() if values}}
 
 
 def _add(register: Register, other: Register) -> None:

@@ -154,10 +154,10 @@ def _requires(where: Node, field: str) -> bool:
     return where.field == field or implied
 
 
-def offloaded_among(where: Node) -> Filter:
-    """The filter for records whose values that `where` looks into may lie in files; false where it looks into none."""
+def offloaded_among(where: Node) -> Filter | None:
+    """The filter for records whose values that `where` looks into may lie in files; None where it looks into none."""
     fields = sorted(_documents(where))
-    return {OFFLOADED: {"$in": fields}} if fields else FALSE
+    return {OFFLOADED: {"$in": fields}} if fields else None
 
 
 def _documents(where: Node) -> set[str]:

@@ -246,7 +246,7 @@ class MongoDBStore(Store):
     def _in_files(self, where: Node) -> list[TaskRecord]:
         """The records of which a file decides whether `where` is true."""
         candidates = queries.offloaded_among(where)
-        return self._records(self.collections.task.find(candidates)) if candidates else []
+        return [] if candidates is None else self._records(self.collections.task.find(candidates))
 
     def _all(self) -> Iterator[TaskRecord]:
         for stored in self.collections.task.find():
