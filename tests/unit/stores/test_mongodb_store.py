@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -671,6 +673,28 @@ class TestErrors:
             server.start()
             record: TaskRecord | None = store.get("a")
             assert record is not None
+
+
+def test_what_is_written_at_exit(mongodb_url: str) -> None:
+    """A process that publishes a task and ends has the client until the record is written."""
+    program = (
+        "import sys; from celery import Celery\n"
+        "app = Celery('one', broker='memory://', backend='rootcellar+' + sys.argv[1])\n"
+        "app.conf.update(rootcellar_spool=False, rootcellar_flush_interval=60)\n"
+        "app.send_task('one.task', task_id='a')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::ResourceWarning", "-c", program, mongodb_url],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    with open_url(mongodb_url) as store:
+        record = store.get("a")
+    assert record is not None
+    assert record.state == "QUEUED"
 
 
 def test_the_driver_knows_no_error_that_we_do_not(store: MongoDBStore) -> None:

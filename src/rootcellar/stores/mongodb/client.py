@@ -64,7 +64,7 @@ class Collections(msgspec.Struct, frozen=True):
 class Connector:
     """Connects when it is first asked to, and again after a fork or after it was closed.
 
-    Nobody has to close it: with the last reference to it, and at exit, its client is closed.
+    Nobody has to close it: with the last reference to it goes its client.
     """
 
     def __init__(self, address: Address, names: Names) -> None:
@@ -86,6 +86,7 @@ class Connector:
                 if found is None:
                     found = self._collections = self._connect()
                     self._end = weakref.finalize(self, found.client.close)
+                    self._end.atexit = False  # what is written at exit needs it
         return found
 
     def close(self) -> None:
