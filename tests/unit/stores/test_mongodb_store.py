@@ -383,6 +383,8 @@ class TestChords:
         assert [state.joined for state in states] == [1, 2, 3, 4, 5, 5, 5, 5, 5, 5, 6]
         assert [state.claimed for state in states] == [False] * 10 + [True]
         assert [payload["n"] for payload in store.chord_parts("g")] == [0, 1, 2, 3, 4, 5]
+        plan = store.collections.chord_part.find({"_id.group": "g"}).explain()["queryPlanner"]["winningPlan"]
+        assert plan["inputStage"]["indexName"] == "group"
         assert store.chord_close("g", token="me")
         assert store.collections.chord_part.count_documents({}) == 0
         assert store.chord_join(parts[0], token="you", lease=10).closed

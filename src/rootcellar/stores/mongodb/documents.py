@@ -30,6 +30,9 @@ MICROS: Final = "micros"
 #: Fields that lie in files; see `rootcellar.stores.mongodb.large`.
 OFFLOADED: Final = "offloaded"
 
+#: The chord of a part that lies in a document of its own.
+PART_GROUP: Final = "_id.group"
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _OUTCOME_TIMES: Final = tuple(name for name in OUTCOME_FIELDS if name in TIMES)
 _OUTCOME_VALUES: Final = tuple(name for name in OUTCOME_FIELDS if name not in TIMES)

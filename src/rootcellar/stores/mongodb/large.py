@@ -24,7 +24,7 @@ from gridfs.errors import NoFile
 from rootcellar.errors import RecordUnreadable
 from rootcellar.record import OUTCOME_FIELDS, TaskRecord
 from rootcellar.stores.mongodb.client import Collections
-from rootcellar.stores.mongodb.documents import OFFLOADED
+from rootcellar.stores.mongodb.documents import OFFLOADED, PART_GROUP
 
 #: Bytes of JSON from which on a value is large: when a change is too large, and when a record still is.
 LARGE: Final = 256 * 1024
@@ -174,7 +174,7 @@ class Files:
     def _is_wanted(self, file_id: Any, metadata: dict[str, Any]) -> bool:
         if "group" in metadata:
             group = metadata["group"]
-            asked = ({"_id": group}, self._groups), ({"_id.group": group}, self._parts)
+            asked = ({"_id": group}, self._groups), ({PART_GROUP: group}, self._parts)
             documents: Iterable[dict[str, Any]] = (found for where, place in asked for found in place.find(where))
         else:
             documents = self._tasks.find({"_id": metadata.get("task"), OFFLOADED: {"$exists": True}})

@@ -16,7 +16,7 @@ from rootcellar.errors import InvalidInput, SchemaError
 from rootcellar.store.paths import DeclaredPath
 from rootcellar.stores.mongodb.client import Collections, Documents, Names
 from rootcellar.stores.mongodb.conditions import is_dotted
-from rootcellar.stores.mongodb.documents import MICROS, OFFLOADED
+from rootcellar.stores.mongodb.documents import MICROS, OFFLOADED, PART_GROUP
 
 logger = getLogger(__name__)
 
@@ -62,7 +62,7 @@ _TASK: Final = (
     Index(OFFLOADED, ((OFFLOADED, 1),), {"sparse": True}),
 )
 _EXPIRING: Final = (Index("expires", (("expires_at", 1),), {"expireAfterSeconds": 0}),)
-_PARTS: Final = (Index("group", (("group_id", 1),)), *_EXPIRING)
+_PARTS: Final = (Index("group", ((PART_GROUP, 1),)), *_EXPIRING)
 
 
 def path_index(path: DeclaredPath) -> Index:

@@ -16,6 +16,7 @@ from pymongo import ReturnDocument
 
 from rootcellar.store.chord import ChordPart, ChordState
 from rootcellar.stores.mongodb.client import Collections
+from rootcellar.stores.mongodb.documents import PART_GROUP
 from rootcellar.stores.mongodb.large import Files
 
 #: Parts in the document of a chord, and bytes of one part's payload.
@@ -23,8 +24,6 @@ MOST_INLINE: Final = 500
 LARGE_PAYLOAD: Final = 1024
 #: Parts apart from their chord, whose own end of life may be put off, stay this much longer.
 _GRACE: Final = timedelta(days=7)
-#: The chord of a part that lies apart.
-_GROUP: Final = "_id.group"
 #: Where a pipeline keeps what it decides.
 _JOIN: Final = "joining"
 
@@ -81,7 +80,7 @@ class Members:
         found = self._update(part.group_id, _joining(part, inline=inline, token=token, lease=lease))
         if not found["closed"] and _key(part) not in found["keys"]:
             self._put_apart(part, counted=True)
-            apart = self._part.count_documents({_GROUP: part.group_id, "counted": True})
+            apart = self._part.count_documents({PART_GROUP: part.group_id, "counted": True})
             found = self._update(part.group_id, _counting(apart, token=token, lease=lease))
         return _state(found, token)
 
@@ -111,7 +110,7 @@ class Members:
         found: dict[tuple[int, str], Any] = {}
         listed = chord.get("parts", [])
         if chord.get("apart") or any("payload" not in made for made in listed):
-            for made in self._part.find({_GROUP: group_id}):
+            for made in self._part.find({PART_GROUP: group_id}):
                 place = made["_id"]
                 found[place["position"], place["task_id"]] = made.get("payload")
         for made in listed:
@@ -134,7 +133,7 @@ class Members:
         if closed is None:
             return False
         if closed.get("apart") or any("payload" not in made for made in closed.get("parts", [])):
-            self._part.delete_many({_GROUP: group_id})
+            self._part.delete_many({PART_GROUP: group_id})
         return True
 
     # -- the end -------------------------------------------------------------------------------------------------------
@@ -146,7 +145,7 @@ class Members:
             if ids:
                 collection.delete_many({"_id": {"$in": ids}, "expires_at": {"$lt": now}})
                 if collection is self._chord:
-                    self._part.delete_many({_GROUP: {"$in": ids}})
+                    self._part.delete_many({PART_GROUP: {"$in": ids}})
 
 
 def _key(part: ChordPart) -> str:

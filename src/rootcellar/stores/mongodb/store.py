@@ -220,7 +220,8 @@ class MongoDBStore(Store):
         return [
             record
             for some in _pieces(ids)
-            for record in self._records(self.collections.task.find({"_id": {"$in": some}}))
+            # One more than there can be: the first answer is the last one, too.
+            for record in self._records(self.collections.task.find({"_id": {"$in": some}}, batch_size=len(some) + 1))
         ]
 
     def _find(self, query: Query) -> list[TaskRecord]:
