@@ -3,7 +3,8 @@
 - `address`: the URL, and Celery's settings for MongoDB, as the driver's parameters;
 - `client`: the client, and the collections reached through it;
 - `documents`: records as documents of native types, and back;
-- `merging`: the update that joins a change into its document, in a plain form and in a whole one;
+- `merging`: what joins a change into its document: an insert, a plain form, a whole one;
+- `commands`, `writing`: the messages to the server, and which of the forms is tried when;
 - `conditions`, `queries`: the query tree as filters and pipelines;
 - `layout`: indexes, set-up and drift;
 - `members`: groups and chords;

@@ -17,9 +17,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from pymongo import UpdateOne
-
 from rootcellar.record import HISTORY_LIMIT, TaskRecord, microseconds
+from rootcellar.stores.mongodb.commands import Update
 from rootcellar.stores.mongodb.documents import (
     MICROS,
     OFFLOADED,
@@ -38,8 +37,6 @@ LONG_HISTORY: Final = HISTORY_LIMIT + HISTORY_LIMIT // 2
 _JOIN: Final = "rootcellar_join"
 #: Every ``state_order`` of a success is above, that of any other state below.
 _SUCCESS: Final = "1"
-
-Update = tuple[dict[str, Any], Any]
 
 
 def new_document(delta: TaskRecord) -> dict[str, Any]:
@@ -213,8 +210,3 @@ def _key(made: str) -> list[Any]:
         f"{made}.state",
         {"$ifNull": [f"{made}.worker", ""]},
     ]
-
-
-def operation(update: Update) -> UpdateOne:
-    """`update` as one of a batch."""
-    return UpdateOne(*update, upsert=True)
