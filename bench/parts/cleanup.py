@@ -22,7 +22,8 @@ _HEAD = (
 _HOW = """\
 `backend.cleanup()`, what Celery's daily clean-up task calls, among {count:,} records of which half have expired,
 while another process does whole lifecycles as fast as it can. *Longest wait*: the longest that any of its tasks took,
-and, for comparison, without the clean-up for {alone:.0f} seconds before it."""
+and, for comparison, without the clean-up for {alone:.0f} seconds before it. Engines that remove expired records by
+themselves have no clean-up."""
 
 _PATIENCE = 60.0
 
@@ -50,8 +51,10 @@ class Waits(msgspec.Struct, frozen=True):
 
 
 def measure(engine: Engine, url: str, scale: Scale, report: Report) -> None:
-    """One row for the engine; half of its records are gone afterwards."""
+    """One row for the engine; half of its records are gone afterwards. None where the engine does that by itself."""
     backend = make_app("memory://", engine.backend_url(url)).backend
+    if backend.store.capabilities.native_expiry:
+        return
     with forked(_write, engine.backend_url(url)) as writer:
         alone = [_alone(writer, seconds) for seconds in (0.5, scale.writer_alone)][-1]
         writer.send(None)

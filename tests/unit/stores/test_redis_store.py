@@ -364,6 +364,19 @@ class TestServers:
         with opened(f"redis://127.0.0.1:{replica}/0") as store, pytest.raises(StoreUnavailable, match="replica"):
             store.apply([change("a")])
 
+    def test_a_connection_to_a_master_that_was_demoted_is_given_up(self, private_server: PrivateServer) -> None:
+        """The same name may lead to another server by now."""
+        server = private_server("redis")
+        with opened(server.url()) as store, Redis.from_url(server.url()) as admin:
+            store.apply([change("a")])
+            connected = admin.info("stats")["total_connections_received"]
+            admin.replicaof("127.0.0.1", 1)
+            with pytest.raises(StoreUnavailable, match="replica"):
+                store.apply([change("b")])
+            admin.replicaof("NO", "ONE")
+            store.apply([change("b")])
+            assert admin.info("stats")["total_connections_received"] >= connected + 2
+
     def test_a_write_that_waits_for_replicas(self, private_server: PrivateServer) -> None:
         server = private_server("redis_sentinel")
         with opened(f"{server.url()}&replicas=1") as store:

@@ -131,13 +131,19 @@ class Pool:
             try:
                 replies = executed(connection, commands)
             except BaseException:
-                connection.disconnect()
-                self.clear()
+                self._drop(connection)
                 raise
-            self._idle.append(connection)
+            if _is_demoted(replies):
+                self._drop(connection)
+            else:
+                self._idle.append(connection)
             return replies
         finally:
             self._free.release()
+
+    def _drop(self, connection: AbstractConnection) -> None:
+        connection.disconnect()
+        self.clear()
 
     def clear(self) -> None:
         """Close the connections that nobody uses."""
@@ -153,6 +159,11 @@ class Pool:
             return self._idle.pop()
         except IndexError:
             return None
+
+
+def _is_demoted(replies: Sequence[Any]) -> bool:
+    """Whether the server turned out to be a replica: a new connection may lead to the master in its place."""
+    return any(type(reply) is exceptions.ReadOnlyError for reply in replies)
 
 
 #: What forks left behind; kept for ever, so that nobody closes the parent's connections.
