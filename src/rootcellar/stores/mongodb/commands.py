@@ -1,8 +1,8 @@
 """Writes as commands of their own.
 
 A collection's `insert_one`, `update_one` and `bulk_write` take the driver a third longer than the command that they
-come to. What the driver does beside, trying a write again on another primary, the store does for every call, because each
-merge may be repeated. All of a message together may have no more bytes than one document.
+come to. What the driver does beside, trying a write again on another primary, the store does for every call, because
+each merge may be repeated. All of a message together may have no more bytes than one document.
 """
 
 from __future__ import annotations

@@ -81,14 +81,14 @@ class Writing:
         self._merge_whole(whole_form(delta, offloaded))
 
     def _merge_whole(self, whole: Update) -> None:
-        for _ in range(_TRIES):
-            refused, _inserted = self._commands.upsert([whole])
+        for attempt in range(1, _TRIES + 1):
+            refused, _ = self._commands.upsert([whole])
             if not refused:
                 return
-            if refused[0]["code"] != DUPLICATE_KEY:
-                break
-            # Somebody else has inserted the record meanwhile.
-        raise OperationFailure(refused[0]["errmsg"], refused[0]["code"], refused[0])
+            (failure,) = refused
+            # Of a duplicate key, that somebody else has inserted the record meanwhile.
+            if failure["code"] != DUPLICATE_KEY or attempt == _TRIES:
+                raise OperationFailure(failure["errmsg"], failure["code"], failure)
 
     # -- whether to try an insert --------------------------------------------------------------------------------------
 
