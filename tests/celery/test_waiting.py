@@ -201,12 +201,13 @@ def test_ten_thousand_who_wait(engine: str, here: Place) -> None:
     """As many connections and threads as for one, and never more than a thousand read at a time."""
     url = here.elsewhere.backend.store.url
     here.begin("one")
-    with_one = waiting_threads(), connections(url)
+    threads, most = waiting_threads(), connections(url)
     reads = reads_of(here)
     ids = [f"task-{number:05}" for number in range(10_000)]
     group = GroupResult("all", [here.result(task_id) for task_id in ids], app=here.app)
     eventually(lambda: sum(reads) >= 10_000)  # at once, for somebody drains
-    assert (waiting_threads(), connections(url)) == with_one
+    assert waiting_threads() == threads
+    assert connections(url) <= most  # a pool may have let go of some
     here.finish("one", *ids)
     assert group.join_native(timeout=120) == ids
     here.end()
