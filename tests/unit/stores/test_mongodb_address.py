@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from celery import Celery
 from pymongo.uri_parser import parse_uri
 
 from rootcellar.errors import InvalidInput, StoreURLError
@@ -179,6 +180,11 @@ class TestSecrets:
         shown = repr(store) + repr(address("mongodb://ann:cellar-key@h/d"))
         for secret in (QUOTED, HARD_PASSWORD, "other-secret", "cellar-key"):
             assert secret not in shown
+
+    def test_in_no_uri_of_the_backend(self) -> None:
+        url = f"rootcellar+mongodb://ann:{QUOTED}@one:27017,two:27018/shop?replicaSet=rs0"
+        app = Celery("shown", broker="memory://", backend=url, set_as_current=False)
+        assert app.backend.as_uri() == "rootcellar+mongodb://ann:***@one:27017,two:27018/shop?replicaSet=rs0"
 
     def test_all_of_them_are_known(self) -> None:
         found = address("mongodb://ann:cellar-key@h/d?tlsCertificateKeyFilePassword=file-key&tls=true")

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from bson import Binary, ObjectId
 from bson.dbref import DBRef
+from celery import Celery
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
@@ -251,6 +252,16 @@ class TestMerging:
             store.apply([change])
         assert store.fetch(["a"])[0].metadata == {key: 2, "b": 1}
         assert [record.id for record in store.find(F.metadata[key] == 2)] == ["a"]
+
+    def test_a_batch_that_is_larger_than_a_message(self, store: MongoDBStore) -> None:
+        """Is sent in pieces, one record that is too large by itself among them."""
+        for _ in range(2):
+            store.apply([succeeded(f"task-{number}", "x" * 200_000) for number in range(100)])
+        store.apply([annotated(f"task-{number}", note="y" * 200_000) for number in range(100)])
+        store.apply([succeeded("huge", LARGE), *(succeeded(f"more-{number}", "x" * 200_000) for number in range(90))])
+        assert store.count(F.metadata.note.exists()) == 100
+        assert store.count("id:task-*,more-*") == 190
+        assert store.fetch(["huge"])[0].result == LARGE
 
 
 class TestLargeValues:
@@ -675,6 +686,36 @@ class TestErrors:
             server.start()
             record: TaskRecord | None = store.get("a")
             assert record is not None
+
+
+def test_a_stock_configuration_moves_by_its_scheme(mongodb_url: str) -> None:
+    """All that it says is in Celery's own settings."""
+    parts = urlsplit(mongodb_url)
+    settings = {
+        "host": parts.hostname,
+        "port": parts.port,
+        "user": parts.username,
+        "password": parts.password,
+        "database": parts.path[1:],
+        "taskmeta_collection": "my_taskmeta",
+        "groupmeta_collection": "my_groupmeta",
+        "options": {"authSource": "admin"},
+    }
+    app = Celery("moved", broker="memory://", backend="rootcellar+mongodb://", set_as_current=False)
+    app.conf.update(mongodb_backend_settings=settings, rootcellar_spool=False)
+    with app.backend.store as store:
+        app.backend.mark_as_done("a", {"total": 7})
+        app.GroupResult("g", [app.AsyncResult("a")]).save()
+        assert app.AsyncResult("a").get(timeout=10) == {"total": 7}
+        assert app.GroupResult.restore("g").get(timeout=10) == [{"total": 7}]
+        database = store.collections.database
+        assert database["my_taskmeta"].find_one()["result"] == {"total": 7}
+        assert database["my_groupmeta"].count_documents({"_id": "g"}) == 1
+        shown = app.backend.as_uri() + repr(store) + repr(app.backend)
+        assert "cellar-key" not in shown
+        app.backend.writer.close()
+        app.backend.result_consumer.stop()
+    app.close()
 
 
 def test_what_is_written_at_exit(mongodb_url: str) -> None:
