@@ -11,7 +11,7 @@ from tests.cli.conftest import Run
 
 ENGINES = [
     pytest.param(f"{name}_url", id=name, marks=[pytest.mark.server, pytest.mark.store(name)])
-    for name in ("postgresql", "pgbouncer", "mariadb", "mysql")
+    for name in ("postgresql", "pgbouncer", "mariadb", "mysql", "mongodb", "mongodb_standalone")
 ]
 
 
@@ -27,5 +27,6 @@ def test_check_and_doctor_are_content_with_a_fresh_database(
         result = run(*words, "--store", url)
         assert "missing" not in result.stdout
         assert "unexpected" not in result.stdout
-    assert "CREATE TABLE" in run("schema", "--store", url).stdout
+    shown = run("schema", "--store", url).stdout
+    assert ("createIndex" if fixture.startswith("mongodb") else "CREATE TABLE") in shown
     assert "cellar-key" not in checked.output
