@@ -189,6 +189,8 @@ class ResultConsumer(BaseResultConsumer):
         def wait(timeout: float) -> None:
             self._drain(timeout, until=lambda: p.ready)
 
+        if not p.ready:
+            self.waiters.watch_new()  # with greenlets it is another who drains, and who may sleep by now
         call_at, failures = time.monotonic() + _INTERVAL, self._failures
         while not p.ready:
             left = _INTERVAL if deadline is None else deadline - time.monotonic()

@@ -315,6 +315,24 @@ def test_a_progress_that_nobody_drains_is_kept_once(app: Celery, backend: Rootce
     assert len(consumer._arrived) == 1
 
 
+def test_who_waits_beside_a_drain_that_sleeps_is_watched_at_once(
+    app: Celery, backend: RootcellarBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With gevent and eventlet one greenlet drains for all, and sleeps for up to a second."""
+    watched: list[bool] = []
+
+    def sleep_beside(_promise: Any, _wait: Any, timeout: float) -> None:
+        assert timeout <= 1
+        watched.append("a" in backend.result_consumer.hub)
+        backend.mark_as_done("a", 7)
+        eventually(lambda: backend.result_consumer._arrived)
+        backend.result_consumer.drain_events(timeout=0)
+
+    monkeypatch.setattr(backend.result_consumer.drainer, "wait_for", sleep_beside)
+    assert AsyncResult("a", app=app).get(timeout=30) == 7
+    assert watched == [True]
+
+
 def test_a_hub_thread_is_started_only_by_a_wait(app: Celery, backend: RootcellarBackend) -> None:
     backend.mark_as_done("a", 1)
     assert AsyncResult("a", app=app).state == "SUCCESS"
