@@ -88,7 +88,7 @@ class TestKeys:
 
     def test_each_term_is_a_set_of_ids(self, store: RedisStore, redis: Redis) -> None:
         store.apply([change("a")])
-        assert keys(redis) == {"rootcellar_task:a", *(f"rootcellar_task@{term}" for term in TERMS)}
+        assert keys(redis) == {"rootcellar_task:a", *(f"rootcellar_task@{term}" for term in {*TERMS, "endless"})}
         assert redis.zrange("rootcellar_task@queue:celery", 0, -1) == [b"a"]
 
     def test_a_deleted_record_leaves_nothing(self, store: RedisStore, redis: Redis) -> None:
@@ -103,7 +103,7 @@ class TestKeys:
         for number, state in enumerate(("QUEUED", "STARTED", "UPLOADING", "SUCCESS")):
             store.apply([change("a", state, at=at + timedelta(seconds=number), metadata={"user": number})])
         found = {key.removeprefix("rootcellar_task@") for key in keys(redis) if "@" in key.partition(":")[0]}
-        assert found == {*TERMS - {"metadata.user:42"}, "metadata.user:3", "states"}
+        assert found == {*TERMS - {"metadata.user:42"}, "metadata.user:3", "states", "endless"}
         assert redis.zcard("rootcellar_task@expiry") == 1
 
     def test_the_names_of_keys(self, redis_url: str, redis: Redis) -> None:
@@ -140,6 +140,17 @@ class TestExpiry:
         store.group_save("g", [1], expires_at=soon)
         store.chord_resize("g", size=2, expires_at=soon)
         assert len(keys(redis)) > 20
+        while keys(redis):
+            time.sleep(0.05)
+
+    def test_a_record_that_had_no_end_keeps_no_set_for_ever(self, store: RedisStore, redis: Redis) -> None:
+        """It gets one, or is deleted, beside others that end; nobody writes after that."""
+        soon = now() + timedelta(seconds=1)
+        store.apply([change("finished", "STARTED"), change("deleted", "STARTED")])
+        store.apply([change(f"task-{number}", "STARTED", expires_at=soon) for number in range(5)])
+        assert redis.ttl("rootcellar_task@queue:celery") == -1
+        store.apply([change("finished", expires_at=soon)])
+        store.delete("deleted")
         while keys(redis):
             time.sleep(0.05)
 

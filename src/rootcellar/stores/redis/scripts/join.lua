@@ -129,10 +129,8 @@ end
 local joined = table.concat({own, outcome, request, queued, progress, metadata, history, '}'}, '\n')
 if joined == stored then return 0 end
 
-if not newer then
-  local left = call('PTTL', key)
-  till = left >= 0 and clock + left or nil
-end
+local left = call('PTTL', key)
+if not newer then till = left >= 0 and clock + left or nil end
 local after = terms_of(own, outcome, request, progress, metadata)
 if till and till <= clock then
   call('DEL', key)
@@ -148,20 +146,21 @@ end
 local old_card, new_card = card_of(before, id), card_of(after, id)
 local stays, known = {}, {}
 for i = 1, #after do stays[after[i]] = true end
--- An outcome that stays was last changed when it says; only a set that was evicted does not know.
-if not newer then score = call('ZSCORE', base .. before[1], id) or score end
+-- An outcome that stays was last changed when it says, and ends then; only a set that was evicted does not know.
+local end_score = till or '+inf'
+if not newer then
+  score = call('ZSCORE', base .. before[1], id) or score
+  end_score = call('ZSCORE', base .. 'expiry', old_card) or end_score
+end
+if newer or old_card ~= new_card then call('ZREM', base .. 'expiry', old_card) end
 for i = 1, #before do
   known[before[i]] = true
   if not stays[before[i]] then call('ZREM', base .. before[i], id) end
 end
 for i = 1, #after do
-  if newer or not known[after[i]] then put(base .. after[i], score, id, till) end
+  if newer or not known[after[i]] then put(after[i], score, id, till) end
 end
 if newer and #after > 0 then note_state(after[1], till) end
-if newer or old_card ~= new_card then
-  local end_score = till or '+inf'
-  if not newer then end_score = call('ZSCORE', base .. 'expiry', old_card) or end_score end
-  if old_card ~= new_card then call('ZREM', base .. 'expiry', old_card) end
-  if #after > 0 then put(base .. 'expiry', end_score, new_card, till) end
-end
+if (newer or old_card ~= new_card) and #after > 0 then put_card(new_card, end_score, till) end
+if left == -1 and till then end_the_endless(clock) end
 return 1

@@ -12,23 +12,29 @@ local delta, id, ends, score, channel = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV
 local clock = call('TIME')
 clock = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
--- Adds to a sorted set that lasts a little longer than the record that ends at `till` (nil: never). The little saves
--- later ones from extending it again each time. A set that has a record without an end has none either.
+-- Adds to a sorted set that lasts a little longer than until `till` (nil: for ever). The little saves later ones from
+-- extending it again each time. Sets that last for ever, for a record without an end is in them, are noted in `endless`.
 local function put(set, at, member, till)
-  local left = call('PTTL', set)
-  call('ZADD', set, at, member)
+  local left = call('PTTL', base .. set)
+  call('ZADD', base .. set, at, member)
   if not till then
-    if left >= 0 then call('PERSIST', set) end
+    if left >= 0 then call('PERSIST', base .. set) end
+    if left ~= -1 then call('SADD', base .. 'endless', set) end
   elseif left ~= -1 and clock + left < till then
-    call('PEXPIREAT', set, till + math.ceil((till - clock) / 8))
+    call('PEXPIREAT', base .. set, till + math.ceil((till - clock) / 8))
   end
+end
+
+-- The cards outlast every other set, for without them nobody knows what is to leave those.
+local function put_card(card, at, till)
+  put('expiry', at, card, till and till + math.ceil((till - clock) / 8))
 end
 
 -- Of states that are not known by name there is a note, so that all records are found by their states.
 local KNOWN = '\nPENDING\nQUEUED\nRECEIVED\nSTARTED\nRETRY\nREVOKED\nFAILURE\nSUCCESS\n'
 local function note_state(term, till)
   local state = string.sub(term, 7)
-  if not string.find(KNOWN, '\n' .. state .. '\n', 1, true) then put(base .. 'states', 0, state, till) end
+  if not string.find(KNOWN, '\n' .. state .. '\n', 1, true) then put('states', 0, state, till) end
 end
 
 if channel ~= '' then call('PUBLISH', channel, id) end
@@ -42,8 +48,8 @@ if not stored then
   else
     return 1
   end
-  for i = 7, #ARGV do put(base .. ARGV[i], score, id, till) end
+  for i = 7, #ARGV do put(ARGV[i], score, id, till) end
   note_state(ARGV[7], till)
-  put(base .. 'expiry', till or '+inf', ARGV[6], till)
+  put_card(ARGV[6], till or '+inf', till)
   return 1
 end

@@ -80,3 +80,15 @@ local function terms_on(card)
   for term in string.gmatch(sub(card, 1, blank), '[^\n]+') do terms[#terms + 1] = term end
   return terms, sub(card, blank + 2)
 end
+
+-- Once no record without an end is left, the sets that lasted for ever for such a one get an end.
+local function end_the_endless(clock)
+  local last = call('ZREVRANGE', base .. 'expiry', 0, 0, 'WITHSCORES')[2]
+  if last == 'inf' then return end
+  local ends = math.max(tonumber(last or 0), clock + 1)
+  for _, set in ipairs(call('SMEMBERS', base .. 'endless')) do
+    local little = math.ceil((ends - clock) / (set == 'expiry' and 4 or 8))
+    call('PEXPIREAT', base .. set, ends + little)
+  end
+  call('DEL', base .. 'endless')
+end
