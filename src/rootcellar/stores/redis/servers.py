@@ -47,12 +47,12 @@ def packed(commands: Sequence[Command]) -> list[bytes]:
     small: list[bytes] = []
     for command in commands:
         small.append(b"*%d\r\n" % len(command))
+        if max(map(len, command)) < _COPIED:
+            small += [b"$%d\r\n%b\r\n" % (len(word), word) for word in command]
+            continue
         for word in command:
-            if len(word) < _COPIED:
-                small.append(b"$%d\r\n%b\r\n" % (len(word), word))
-            else:
-                pieces += (b"".join(small), b"$%d\r\n" % len(word), word)
-                small = [b"\r\n"]
+            pieces += (b"".join(small), b"$%d\r\n" % len(word), word)
+            small = [b"\r\n"]
     pieces.append(b"".join(small))
     return pieces
 
@@ -60,24 +60,22 @@ def packed(commands: Sequence[Command]) -> list[bytes]:
 def exchanged(connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
     """Send `commands` and read their replies; a reply that is an error is returned, not raised."""
     connection.send_packed_command(packed(commands), check_health=False)
-    replies: list[Any] = []
-    for _ in commands:
-        try:
-            replies.append(connection.read_response(disable_decoding=True))
-        except exceptions.ConnectionError:
-            raise
-        except exceptions.ResponseError as error:
-            replies.append(error)
-    return replies
+    return [_reply(connection) for _ in commands]
+
+
+def _reply(connection: AbstractConnection) -> Any:
+    try:
+        return connection.read_response(disable_decoding=True)
+    except exceptions.ConnectionError:
+        raise
+    except exceptions.ResponseError as error:
+        return error
 
 
 def executed(connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
     """As `exchanged`; a script that the server does not know, or not any more, is sent along once more."""
     replies = exchanged(connection, commands)
-    if len(commands) > 1:
-        unknown = [number for number, reply in enumerate(replies) if type(reply) is exceptions.NoScriptError]
-    else:
-        unknown = [0] if type(replies[0]) is exceptions.NoScriptError else []
+    unknown = [number for number, reply in enumerate(replies) if type(reply) is exceptions.NoScriptError]
     if unknown:
         again = exchanged(connection, list(_with_texts(commands[number] for number in unknown)))
         for number, reply in zip(unknown, again, strict=True):

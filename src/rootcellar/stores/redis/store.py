@@ -174,21 +174,18 @@ class RedisStore(Store):
     def _apply(self, deltas: list[TaskRecord]) -> None:
         commands: list[Command] = []
         keys: list[bytes] = []
-        touched: dict[int, int] = {}
-        layout = self.layout
+        layout, written = self.layout, self._written
         for delta in deltas:
             task_id = encoded_id(delta.id)
             shard = layout.shard(task_id)
-            key = layout.record(shard, task_id)
+            key, terms = layout.record(shard, task_id), layout.term(shard, b"")
             keys.append(key)
-            commands.append(self._merge(delta, task_id, key, layout.term(shard, b"")))
-            touched[shard] = touched.get(shard, 0) + 1
-        for shard, count in touched.items():
-            self._written[shard] += count
-            if self._written[shard] >= _TRIM_AFTER:
-                commands.append(self._trim(shard, 2 * self._written[shard]))
-                keys.append(layout.term(shard, b""))
-                self._written[shard] = 0
+            commands.append(self._merge(delta, task_id, key, terms))
+            written[shard] += 1
+            if written[shard] >= _TRIM_AFTER:
+                keys.append(terms)
+                commands.append(self._trim(shard, 2 * _TRIM_AFTER))
+                written[shard] = 0
         self._servers.run(commands, keys, replicas=self.address.replicas)
 
     def _merge(self, delta: TaskRecord, task_id: bytes, key: bytes, terms: bytes) -> Command:
