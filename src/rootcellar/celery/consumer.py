@@ -52,6 +52,8 @@ class ResultConsumer(BaseResultConsumer):
     def _reset(self) -> None:
         """Start as new: in the child of a fork, nobody waits at first."""
         self._waiters: Waiters | None = None
+        #: Threads that begin to wait at once must find the same register.
+        self._making = threading.Lock()
         #: What nobody has drained yet: the latest record of each task.
         self._arrived: OrderedDict[str, TaskRecord] = OrderedDict()
         self._changed = threading.Condition()
@@ -63,14 +65,20 @@ class ResultConsumer(BaseResultConsumer):
     def waiters(self) -> Waiters:
         """Who waits in this process."""
         if self._waiters is None:
-            self._waiters = Waiters(self.hub, forget=self._forget)
+            hub = self.hub
+            with self._making:
+                if self._waiters is None:
+                    self._waiters = Waiters(hub, forget=self._forget)
         return self._waiters
 
     @property
     def hub(self) -> Hub:
         """What reads the records that somebody waits for."""
         if self._hub is None:
-            self._hub = Hub(self.backend.store, self._deliver, self._answer)
+            store = self.backend.store
+            with self._making:
+                if self._hub is None:
+                    self._hub = Hub(store, self._deliver, self._answer)
         return self._hub
 
     def _deliver(self, records: list[TaskRecord]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import threading
+import time
 import tracemalloc
 from typing import Any
 
@@ -13,6 +14,7 @@ from celery import Celery
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 from celery.result import AsyncResult, GroupResult, ResultSet
 
+from rootcellar.celery import consumer
 from rootcellar.celery.backend import RootcellarBackend
 from tests.unit.celery.conftest import MakeApp
 from tests.unit.writer.stores import eventually
@@ -46,6 +48,30 @@ def test_two_threads_wait_for_two_tasks(app: Celery, backend: RootcellarBackend)
     backend.mark_as_done("b", "of b")
     backend.mark_as_done("a", "of a")
     assert sorted(waiting.end()) == ["of a", "of b"]
+
+
+def test_threads_that_are_the_first_to_wait_find_one_register(
+    backend: RootcellarBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two registers, one would be told of nothing."""
+
+    def slowly(make: Any) -> Any:
+        def made(*args: Any, **options: Any) -> Any:
+            time.sleep(0.01)
+            return make(*args, **options)
+
+        return made
+
+    for name in ("Waiters", "Hub"):
+        monkeypatch.setattr(consumer, name, slowly(getattr(consumer, name)))
+    found: set[int] = set()
+    threads = [threading.Thread(target=lambda: found.add(id(backend.result_consumer.waiters))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 1
+    assert backend.result_consumer.waiters._hub is backend.result_consumer.hub
 
 
 def test_three_result_objects_of_one_task(app: Celery, backend: RootcellarBackend) -> None:
