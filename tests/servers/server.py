@@ -55,6 +55,7 @@ class State:
     """The URL from the environment, or empty when the server is ours."""
     origin: str = ""
     version: str = ""
+    """What it says of itself, or empty until it is ready to be used."""
     port: int = 0
     pid: int = 0
 
@@ -202,7 +203,8 @@ class Server(ABC):
         Raises:
             Unavailable: it cannot be had here; asking again gives the same reason at once.
         """
-        if not self.is_up():
+        # One that listens may still be in the making, by another process, which holds the lock until it is ready.
+        if not (self.state.version and self.is_up()):
             with locked(self.folder / "lock"):
                 if not self.state.reason and not self.is_up():
                     self._begin()
@@ -344,7 +346,7 @@ class Server(ABC):
             afterwards = [argv[0], "rm", "--force", "--volumes", self._container]
         else:
             argv = self.command(programs, state.port)
-        state.pid = self.spawn(argv, programs, afterwards)
+        state.pid, state.version = self.spawn(argv, programs, afterwards), ""
         state.write(self._state_path)
         state.version = self._wait_until_ready(state)
         state.write(self._state_path)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -202,6 +203,36 @@ class TestRun:
     def processes_with(self, word: str) -> list[int]:
         lines = Path("/proc").glob("[0-9]*/cmdline")
         return [int(line.parent.name) for line in lines if word.encode() in line.read_bytes().split(b"\0")]
+
+
+class TestStarting:
+    """A server that listens is not one that is ready."""
+
+    def test_who_comes_while_another_makes_it_ready_waits(
+        self, redis_server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        engine = type(redis_server)
+        probe, listening, ready = engine.probe, threading.Event(), threading.Event()
+
+        def slowly(self: Server, url: str) -> str:
+            version = probe(self, url)
+            listening.set()
+            assert ready.wait(60)
+            return version
+
+        with fleet() as run:
+            monkeypatch.setattr(engine, "probe", slowly)
+            server, versions = run.shared("redis"), list[str]()
+            threads = [threading.Thread(target=lambda: versions.append(server.ensure().version)) for _ in range(2)]
+            threads[0].start()
+            assert listening.wait(60)
+            threads[1].start()
+            threads[1].join(0.2)
+            assert versions == []
+            ready.set()
+            for thread in threads:
+                thread.join()
+        assert versions == [redis_server.state.version] * 2
 
 
 class TestUnavailable:
