@@ -136,8 +136,7 @@ class RedisCluster(Several):
 
     def commands(self, programs: Programs, ports: list[int]) -> Iterator[list[str]]:
         for port in ports:
-            # Longer than a busy machine keeps a node from answering: without it the whole cluster is down.
-            yield self.node(programs, port, "--cluster-enabled", "yes", "--cluster-node-timeout", "15000")
+            yield self.node(programs, port, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
 
     def address(self, port: int) -> str:
         return f"redis+cluster://127.0.0.1:{port}"
