@@ -198,9 +198,6 @@ class Request(msgspec.Struct, kw_only=True):
     from_worker: bool = True
 
 
-_REQUEST_VALUES: Final = REQUEST_FIELDS[:-1]
-
-
 class Change(msgspec.Struct, kw_only=True):
     """What one event adds to a record.
 
@@ -279,8 +276,12 @@ class Change(msgspec.Struct, kw_only=True):
         return Transition(state=state, at=self.at, attempt=self.attempt, worker=self.worker, error=error or None)
 
     def _add_request(self, record: TaskRecord, request: Request) -> None:
-        for field in _REQUEST_VALUES:
-            setattr(record, field, getattr(request, field))
+        record.name, record.queue, record.routing_key = request.name, request.queue, request.routing_key
+        record.args, record.args_types = request.args, request.args_types
+        record.kwargs, record.kwargs_types = request.kwargs, request.kwargs_types
+        record.parent_id, record.root_id, record.group_id = request.parent_id, request.root_id, request.group_id
+        record.priority, record.eta = request.priority, request.eta
+        record.origin, record.stamps = request.origin, request.stamps
         record.request_order = self._run_number() * 2 + request.from_worker
 
 
@@ -297,6 +298,8 @@ def merge(record: TaskRecord | None, change: Change) -> TaskRecord:
 
 def fold(deltas: list[TaskRecord]) -> list[TaskRecord]:
     """One partial record per task id, in the order of first appearance."""
+    if len(deltas) == 1:
+        return deltas
     folded: dict[str, TaskRecord] = {}
     for delta in deltas:
         known = folded.get(delta.id)

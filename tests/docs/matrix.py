@@ -87,7 +87,7 @@ ENTRIES: Final = (
         url="redis://host:6379/0, rediss://..., redis+socket:///path, redis+cluster://host, sentinel://host",
         extra="redis",
         versions="Redis 6.2 or newer, Valkey",
-        tested="real servers: one, a cluster of three, master and replica with a sentinel, Valkey; real workers; faults",
+        tested="real servers: one, a cluster of three, one with a sentinel, Valkey; real workers; faults",
         tests=("redis", "redis_cluster", "redis_sentinel", "valkey"),
         page="redis.md",
     ),

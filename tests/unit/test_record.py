@@ -114,6 +114,12 @@ class TestTheLaws:
         registers = [*REQUEST_FIELDS, *OUTCOME_FIELDS, *PROGRESS_FIELDS, *METADATA_FIELDS]
         assert sorted([*registers, "id", "queued_at", "history"]) == sorted(FIELDS)
 
+    def test_a_change_hands_on_all_that_its_request_says(self) -> None:
+        names = [name for name in REQUEST_FIELDS if name != "request_order"]
+        said = {name: at(1) if name == "eta" else 7 if name == "priority" else name for name in names}
+        record = Change(id="a", at=at(2), request=Request(**said)).delta()  # type: ignore[arg-type]
+        assert {name: getattr(record, name) for name in names} == said
+
 
 class TestTheOutcome:
     """The newest run decides, within it the rank of the state, never the time of arrival."""

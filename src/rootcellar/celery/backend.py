@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,6 +33,7 @@ from rootcellar.celery.stock import stock_options
 from rootcellar.celery.values import Values
 from rootcellar.celery.writer import Writer
 from rootcellar.errors import CodecError, StoreUnavailable, ValueTooLarge
+from rootcellar.once import once
 from rootcellar.record import TaskRecord, join
 from rootcellar.settings import Settings
 from rootcellar.spool import open_spool
@@ -93,7 +93,7 @@ class RootcellarBackend(ChordMixin, AsyncBackendMixin, Backend):
 
     # -- store and writer ----------------------------------------------------------------------------------------------
 
-    @cached_property
+    @once
     def store(self) -> Store:
         """The store; set up at its first use unless ``rootcellar_setup`` is off."""
         store = open_url(self.url or "", **self.store_options())
@@ -105,7 +105,7 @@ class RootcellarBackend(ChordMixin, AsyncBackendMixin, Backend):
         """Options of the store: from our settings, and from those for the stock backend of the same engine."""
         return {**stock_options(self.url or "", self.app.conf), **self.settings.store_options()}
 
-    @cached_property
+    @once
     def writer(self) -> Writer:
         """What writes to the store: behind, at once, or to the spool while the store is away."""
         handlers = {"chord": self.replay_chord_parts, "chord_close": self.replay_chord_closes}

@@ -77,7 +77,13 @@ class Run(msgspec.Struct, kw_only=True):
         Clocks of publisher and worker differ; a record's times never run backwards, and queries rely on that.
         """
         queued_at = None if self.envelope is None else self.envelope.queued_at
-        return max(moment for moment in (at, self.started_at, queued_at) if moment is not None)
+        latest = at
+        for moment in (self.started_at, queued_at):
+            if moment is not None and (latest is None or moment > latest):
+                latest = moment
+        if latest is None:
+            raise ValueError("a change needs a time, its own or that of what came before it")
+        return latest
 
     def change(self, state: str | None, at: datetime | None, **values: Any) -> Change:
         """A change of this run; `values` are further fields of `Change`."""
@@ -194,9 +200,9 @@ def parent_of(task_id: str, parent_id: str | None) -> str | None:
     return None if parent_id == task_id else parent_id
 
 
-def snapshot(encoded: codec.Encoded) -> codec.Encoded:
-    """A copy, for what is written behind: the task may change its value before the document is serialised."""
-    return codec.Encoded(msgspec.to_builtins(encoded.document), encoded.types)
+def snapshot(encoded: codec.Encoded) -> tuple[Any, dict[str, str] | None]:
+    """Document, copied, and types, for what is written behind: the task may change its value before that is written."""
+    return msgspec.to_builtins(encoded.document), encoded.types
 
 
 def add_arguments(request: Request, args: Any, kwargs: Any) -> None:
@@ -212,8 +218,8 @@ def stamps_of(stamps: Any) -> dict[str, Any] | None:
     if not isinstance(stamps, dict) or not stamps:
         return None
     encoded = codec.encode({str(key): value for key, value in stamps.items()}, lenient=True)
-    document: dict[str, Any] = snapshot(encoded).document
-    return document
+    document, _ = snapshot(encoded)
+    return document  # type: ignore[no-any-return]
 
 
 def parse_time(value: Any) -> datetime | None:

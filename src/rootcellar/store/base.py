@@ -16,13 +16,13 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Self, TypeVar
 
 import msgspec
 
 from rootcellar import codec
 from rootcellar.errors import InvalidInput, NotSupported, QueryError, RootcellarError, StoreUnavailable
+from rootcellar.once import once
 from rootcellar.query import (
     MAX_LIMIT,
     NEWEST_FIRST,
@@ -83,7 +83,7 @@ class Store(ABC):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @cached_property
+    @once
     def aio(self) -> AsyncStore:
         """The same methods, awaited: for asyncio."""
         from rootcellar.store.aio import AsyncStore

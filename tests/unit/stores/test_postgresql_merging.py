@@ -69,7 +69,7 @@ def test_a_worker_that_repeats_what_is_stored_costs_one_statement(
     for change in changes:
         store.apply([change])
         known = change if known is None else join(known, change)
-    assert statements == ["merge_plainly"] * len(changes)
+    assert statements == ["plain"] * len(changes)
     assert store.fetch(["a"]) == [known]
 
 
@@ -79,5 +79,44 @@ def test_a_history_that_has_something_else_in_between_is_joined_by_the_whole_for
     retried = [run("RETRY", ENDED), run("SUCCESS", ENDED + timedelta(seconds=2), attempt=1)]
     for change in (queued(), *retried):
         store.apply([change])
-    assert statements == ["merge_plainly", "merge_plainly", "merge_plainly", "merge"]
+    assert statements == ["plain", "plain", "plain", "whole"]
     assert store.fetch(["a"]) == [join(join(queued(), retried[0]), retried[1])]
+
+
+def ended(task_id: str) -> TaskRecord:
+    return Change(id=task_id, at=ENDED, state="SUCCESS", started_at=STARTED, worker="w").delta()
+
+
+def test_what_is_new_again_and_again_is_inserted(store: PostgreSQLStore, statements: list[str]) -> None:
+    for task_id in "bcdef":
+        store.apply([ended(task_id)])
+    assert statements == ["plain", "plain", "plain", "insert", "insert"]
+
+
+def test_a_record_that_is_known_after_all_loses_nothing(store: PostgreSQLStore, statements: list[str]) -> None:
+    store.apply([queued()])
+    for task_id in "bcd":
+        store.apply([ended(task_id)])
+    statements.clear()
+    store.apply([ended("a")])
+    store.apply([ended("e")])
+    assert statements == ["insert", "plain", "plain"]
+    assert store.fetch(["a"]) == [join(queued(), ended("a"))]
+
+
+def test_a_batch_of_which_some_are_known_is_joined_once(store: PostgreSQLStore, statements: list[str]) -> None:
+    store.apply([queued()])
+    for first in "bdf":
+        store.apply([ended(first), ended(first + "2")])
+    statements.clear()
+    retried = run("RETRY", ENDED)
+    store.apply([ended("g"), retried, ended("h")])
+    assert statements == ["insert", "plain"]
+    assert store.fetch(["a", "g", "h"]) == [join(queued(), retried), ended("g"), ended("h")]
+
+
+def test_what_is_known_already_changes_nothing(store: PostgreSQLStore, statements: list[str]) -> None:
+    for _ in range(5):
+        store.apply([ended("a")])
+    assert statements == ["plain", *["plain", "whole"] * 4]
+    assert store.fetch(["a"]) == [ended("a")]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from rootcellar.record import TaskRecord
 
-#: The part of a commit's length that a leader waits for the others that were there at the last one.
+#: The part of a commit's length that a leader may wait for the others that were there at the last one.
 PATIENCE: Final = 0.5
 #: Seconds; a commit that took longer says nothing about how long to wait.
 _LONGEST: Final = 0.01
@@ -31,9 +31,12 @@ class GroupCommit:
     """Commits records in batches: whoever finds nobody at it takes everybody's, the others wait for him.
 
     `commit` takes a batch and returns the errors of the records that were refused, by task id. A thread that is alone
-    pays two uncontended locks and waits for nobody. Where several were at it a moment ago, the leader gives them half
-    the time of a commit to come again: without that, two halves of them take turns (the same idea as PostgreSQL's
-    ``commit_delay``). A thread that is interrupted while it waits leaves its record with the batch.
+    pays two uncontended locks and waits for nobody. A thread that is interrupted while it waits leaves its record with
+    the batch.
+
+    Where a commit takes long beside what the threads do between two, the leader gives those who were at the last one
+    time to come again: without that, two halves of them take turns (the same idea as PostgreSQL's ``commit_delay``).
+    Where it does not take long, taking turns is better: one half works while the other is written.
     """
 
     def __init__(self, commit: Callable[[list[TaskRecord]], Mapping[str, Exception]]) -> None:
@@ -47,9 +50,10 @@ class GroupCommit:
         self._gathered = threading.Condition(lock)
         self._tickets: list[_Ticket] = []
         self._leader: int | None = None
-        #: How many threads were at it when the last batch was committed, and how many seconds that took.
+        #: How many threads were at it when the last batch was committed, how many seconds that took, and when it ended.
         self._crowd = 1
         self._duration = 0.0
+        self._ended = 0.0
 
     def write(self, delta: TaskRecord) -> None:
         """Commit one record; returns when its batch is committed. Raises the record's own error."""
@@ -75,20 +79,25 @@ class GroupCommit:
             batch = self._gather()
             start = time.monotonic()
             _settle(batch, self._commit([ticket.delta for ticket in batch]))
-            self._duration = time.monotonic() - start
+            self._ended = time.monotonic()
+            self._duration = self._ended - start
         finally:
             with self._turn:
                 # Only an exception that is no error of the store's, such as one of a signal handler, leaves any.
                 self._tickets[:0] = [ticket for ticket in batch if not ticket.done and ticket is not own]
                 self._crowd = len(batch) + len(self._tickets)
                 self._leader = None
-                self._turn.notify_all()
+                # Whoever waits has a ticket in one of the two.
+                if self._crowd > 1:
+                    self._turn.notify_all()
 
     def _gather(self) -> list[_Ticket]:
         """Everybody's tickets, after a moment for those who are about to come."""
         with self._turn:
-            if len(self._tickets) < self._crowd:
-                patience = min(self._duration, _LONGEST) * PATIENCE
+            missing = self._crowd - len(self._tickets)
+            patience = min(self._duration, _LONGEST) * PATIENCE
+            # They come one by one, each after as long as this thread took.
+            if missing > 0 and missing * (time.monotonic() - self._ended) < patience:
                 self._gathered.wait_for(lambda: len(self._tickets) >= self._crowd, patience)
             batch, self._tickets = self._tickets, []
         return batch

@@ -122,16 +122,17 @@ class Delivery:
 
     def _failure(self, attempt: Attempt, deadline: float) -> Exception | None:
         """Try until `deadline`, or until another thread finds that the store is away; None is success."""
-        for delay in _delays(0.05, 1.0):
+        delays = _delays(0.05, 1.0)
+        while True:
             try:
                 attempt()
             except OUTAGE as error:
+                delay = next(delays)
                 if self.away or time.monotonic() + delay >= deadline:
                     return error
             else:
                 return None
             time.sleep(delay)
-        raise AssertionError  # pragma: no cover - the delays do not end
 
     def _spool_or_wait(self, attempt: Attempt, pack: Pack) -> None:
         for delay in _delays(0.1, 1.0):

@@ -131,7 +131,7 @@ class MongoDBStore(Store):
 
     def _note_push(self, hello: Mapping[str, Any]) -> bool:
         """Nothing is pushed by a server that stands alone: this store, not its class, is without."""
-        pushes = "setName" in hello or hello.get("msg") == "isdbgrid"
+        pushes = _is_replicated(hello)
         if not pushes:
             self.capabilities = msgspec.structs.replace(self.capabilities, push=False)  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
         return pushes
@@ -160,7 +160,7 @@ class MongoDBStore(Store):
         hello = self._hello()
         collections = self.collections
         concern = collections.task.write_concern.document
-        replicated = "setName" in hello or hello.get("msg") == "isdbgrid"
+        replicated = _is_replicated(hello)
         # What the server does when the client says nothing, since MongoDB 5.0.
         w = concern.get("w", "majority" if replicated else 1)
         journaled = bool(concern.get("j", replicated and w == "majority"))
@@ -307,6 +307,11 @@ class MongoDBStore(Store):
 
     def _watcher(self) -> Watcher:
         return Listener(lambda: self.collections.task)
+
+
+def _is_replicated(hello: Mapping[str, Any]) -> bool:
+    """Whether the server is of a replica set, or leads to some: one that stands alone has neither mark."""
+    return "setName" in hello or hello.get("msg") == "isdbgrid"
 
 
 def _offloads(choice: str) -> bool:

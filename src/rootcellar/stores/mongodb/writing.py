@@ -10,6 +10,7 @@ from pymongo import WriteConcern
 from pymongo.errors import DocumentTooLarge, OperationFailure, PyMongoError
 
 from rootcellar.record import TaskRecord
+from rootcellar.store.novelty import Novelty
 from rootcellar.stores.mongodb.client import Documents
 from rootcellar.stores.mongodb.commands import Commands, Update
 from rootcellar.stores.mongodb.documents import entry
@@ -23,10 +24,6 @@ logger = getLogger(__name__)
 _TRIES: Final = 6
 #: What the driver, or the server, may say of a change that is too large; see `is_too_large`.
 _TOO_LARGE: Final = (DocumentTooLarge, OperationFailure)
-#: After so many merges in a row that met no known record, the next of the kind is expected to meet none.
-_OFTEN: Final = 3
-#: The kind of a batch; that of one change is its state.
-_SEVERAL: Final = ""
 
 
 class Writing:
@@ -35,8 +32,7 @@ class Writing:
     def __init__(self, tasks: Documents, files: Files | None) -> None:
         self._commands = Commands(tasks)
         self._files = files
-        #: How many merges in a row met no known record, by their kind.
-        self._new_lately: dict[str, int] = {}
+        self._novelty = Novelty()
 
     def merge(self, delta: TaskRecord) -> None:
         """Join one change into its record."""
@@ -68,15 +64,15 @@ class Writing:
     # -- one -----------------------------------------------------------------------------------------------------------
 
     def _merge(self, delta: TaskRecord, offloaded: Sequence[str] = ()) -> None:
-        if self._expects_new(delta.state) and not offloaded:
+        if self._novelty.expected_of([delta]) and not offloaded:
             if not self._commands.insert([new_document(delta)]):
                 return
-            self._learn(delta.state, all_new=False)
+            self._novelty.learn([delta], all_new=False)
         plain = plain_form(delta, offloaded)
         if plain is not None:
             refused, inserted = self._commands.upsert([plain])
             if not refused:
-                self._learn(delta.state, all_new=inserted == 1)
+                self._novelty.learn([delta], all_new=inserted == 1)
                 return
         self._merge_whole(whole_form(delta, offloaded))
 
@@ -90,23 +86,16 @@ class Writing:
             if failure["code"] != DUPLICATE_KEY or attempt == _TRIES:
                 raise OperationFailure(failure["errmsg"], failure["code"], failure)
 
-    # -- whether to try an insert --------------------------------------------------------------------------------------
-
-    def _expects_new(self, kind: str) -> bool:
-        return self._new_lately.get(kind, 0) >= _OFTEN
-
-    def _learn(self, kind: str, *, all_new: bool) -> None:
-        self._new_lately[kind] = self._new_lately.get(kind, 0) + 1 if all_new else 0
-
     # -- many ----------------------------------------------------------------------------------------------------------
 
     def _unmerged(self, deltas: Sequence[TaskRecord]) -> Sequence[TaskRecord]:
         """Join what can be joined in batches, and return what is left."""
-        if self._expects_new(_SEVERAL):
+        batch = deltas
+        if self._novelty.expected_of(batch):
             refused = self._commands.insert([new_document(delta) for delta in deltas])
             if not refused:
                 return ()
-            self._learn(_SEVERAL, all_new=False)
+            self._novelty.learn(batch, all_new=False)
             deltas = [deltas[failure["index"]] for failure in refused]
         plainly: list[TaskRecord] = []
         updates: list[Update] = []
@@ -120,7 +109,7 @@ class Writing:
                 updates.append(plain)
         if updates:
             refused, inserted = self._commands.upsert(updates)
-            self._learn(_SEVERAL, all_new=inserted == len(updates))
+            self._novelty.learn(batch, all_new=inserted == len(batch))
             rest += [plainly[failure["index"]] for failure in refused]
         if not rest:
             return ()

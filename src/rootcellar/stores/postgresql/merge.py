@@ -4,10 +4,13 @@ The batch is one JSON parameter: what msgspec makes of the records, without a st
 is new is inserted; one that is there is joined register by register, as `rootcellar.record.join` says, under its row
 lock. A change that is known already updates nothing.
 
-There are two forms. The plain one passes over rows whose metadata or history cannot be joined without a subquery:
-PostgreSQL prepares for a subquery also where it is never run, which takes a sixth of the time of a merge. Nearly every
-change is one that it joins; after a batch in which it passed over a row, the whole one runs, which for the others
-changes nothing.
+PostgreSQL prepares at each execution for whatever a statement may come to, so there are three forms, and a batch goes
+from one to the next with the records that the one before passed over:
+
+- *insert* takes new records alone. It is tried where the last ones were new.
+- *plain* passes over rows whose metadata or history cannot be joined without a subquery. Nearly every change is one
+  that it joins.
+- *whole* takes all.
 """
 
 from __future__ import annotations
@@ -34,25 +37,55 @@ TYPES: Final[dict[Logical, str]] = {
 EMPTY: Final = {"metadata": "{}", "metadata_order": "{}", "history": "[]"}
 
 
-def merge_sql(task: str, presence: str, *, plainly: bool = False) -> str:
-    """The merge statement on the table `task`, or its plain form.
+def insert_sql(task: str, presence: str) -> str:
+    """The form that inserts, on the table `task`.
 
-    ``$1`` is a JSON array of records whose ids are distinct. It returns a row for each record that changed; in that of
-    the record with the id ``$2`` it says whether the condition `presence` is true, null in the others.
+    Of every form, ``$1`` is a JSON array of records whose ids are distinct. It returns a row for each record that
+    changed: in that of the record with the id ``$2`` whether the condition `presence` is true, null in the others; the
+    id; and whether the record is new.
     """
+    return f"{_insert(task)}\nON CONFLICT DO NOTHING\n{_returning(presence, 'TRUE')}"
+
+
+def plain_sql(task: str, presence: str) -> str:
+    """The plain form; see `insert_sql`."""
+    joined = {
+        "metadata": _join_by_key("metadata", None),
+        "metadata_order": _join_by_key("metadata_order", None),
+        "history": _join_histories(None),
+    }
+    return _merge(task, presence, joined, _PLAINLY_JOINED)
+
+
+def whole_sql(task: str, presence: str) -> str:
+    """The whole form; see `insert_sql`."""
+    joined = {
+        "metadata": _join_by_key("metadata", _NEWER_VALUES),
+        "metadata_order": _join_by_key("metadata_order", _NEWER_STAMPS),
+        "history": _join_histories(_UNION),
+    }
+    return _merge(task, presence, joined, _CHANGES)
+
+
+def _insert(task: str) -> str:
     fields = ", ".join(f"{column.name} {TYPES[column.logical]}" for column in COLUMNS)
     values = ", ".join(f"NULLIF({name}, '{EMPTY[name]}')" if name in EMPTY else name for name in COLUMN_NAMES)
-    joined = dict(plain_assignments(_stored, _incoming))
-    joined["metadata"] = _join_by_key("metadata", None if plainly else _NEWER_VALUES)
-    joined["metadata_order"] = _join_by_key("metadata_order", None if plainly else _NEWER_STAMPS)
-    joined["history"] = _join_histories(None if plainly else _UNION)
     return (
         f"INSERT INTO {task} AS t ({', '.join(COLUMN_NAMES)})\n"
-        f"SELECT {values}\nFROM json_to_recordset($1::json) AS d({fields})\n"
-        f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = {value}' for name, value in joined.items())}\n"
-        f"WHERE {_PLAINLY_JOINED if plainly else _CHANGES}\n"
-        f"RETURNING CASE WHEN t.id = $2 THEN {presence} END"
+        f"SELECT {values}\nFROM json_to_recordset($1::json) AS d({fields})"
     )
+
+
+def _merge(task: str, presence: str, joined: dict[str, str], condition: str) -> str:
+    assignments = dict(plain_assignments(_stored, _incoming)) | joined
+    updates = ", ".join(f"{name} = {value}" for name, value in assignments.items())
+    # A row that was there keeps the mark of the lock that ON CONFLICT takes; one that was inserted has none.
+    returning = _returning(presence, "t.xmax = 0")
+    return f"{_insert(task)}\nON CONFLICT (id) DO UPDATE SET {updates}\nWHERE {condition}\n{returning}"
+
+
+def _returning(presence: str, is_new: str) -> str:
+    return f"RETURNING CASE WHEN t.id = $2 THEN {presence} END, t.id, {is_new}"
 
 
 def record_json(source: str) -> str:

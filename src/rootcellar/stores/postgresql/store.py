@@ -18,6 +18,7 @@ from rootcellar.query import Query
 from rootcellar.record import TaskRecord
 from rootcellar.store.capabilities import Capabilities
 from rootcellar.store.chord import ChordPart, ChordState
+from rootcellar.store.novelty import Novelty
 from rootcellar.store.paths import DeclaredPath
 from rootcellar.store.url import StoreURL
 from rootcellar.store.watch import Watcher
@@ -29,7 +30,7 @@ from rootcellar.stores.postgresql.address import LIBPQ_PARAMETERS, OWN_PARAMETER
 from rootcellar.stores.postgresql.dialect import PostgreSQLDialect
 from rootcellar.stores.postgresql.documents import jsonb_text
 from rootcellar.stores.postgresql.faults import translated
-from rootcellar.stores.postgresql.merge import merge_sql, record_json
+from rootcellar.stores.postgresql.merge import insert_sql, plain_sql, record_json, whole_sql
 from rootcellar.stores.postgresql.pool import Pool
 from rootcellar.stores.postgresql.push import Announcer, PostgreSQLListener, channel_name, presence
 from rootcellar.stores.postgresql.schema import Schema, path_indexes
@@ -47,6 +48,9 @@ _BATCH_BYTES: Final = 64 << 20
 _MESSAGE_BYTES: Final = 1_000_000_000
 #: How often a statement that lost to another transaction (deadlock, serialization failure) is tried.
 _TRIES: Final = 6
+#: The forms of the merge, in the order in which a batch goes through them.
+_FORMS: Final = {"insert": insert_sql, "plain": plain_sql, "whole": whole_sql}
+_FORMS_OF_KNOWN: Final = ("plain", "whole")
 _TIMES: Final = ("updated_at", "queued_at", "started_at", "finished_at", "expires_at", "eta")
 
 _decode_record: Final = msgspec.json.Decoder(TaskRecord).decode
@@ -87,8 +91,8 @@ class PostgreSQLStore(SQLStore):
         self._address = read_address(url)
         self._prepared = {name: Prepared(sql) for name, sql in self._queries.items()}
         self._prepared["fetch"] = Prepared(record_json(self._queries["fetch"]))
-        self._prepared["merge_plainly"] = Prepared(merge_sql(self.names.task, presence(self.names), plainly=True))
-        self._prepared["merge"] = Prepared(merge_sql(self.names.task, presence(self.names)))
+        self._prepared |= {name: Prepared(form(self.names.task, presence(self.names))) for name, form in _FORMS.items()}
+        self._novelty = Novelty()
         self._begin()
 
     def _begin(self) -> None:
@@ -195,15 +199,22 @@ class PostgreSQLStore(SQLStore):
         if len(payload) > _MESSAGE_BYTES:
             raise ValueTooLarge(f"task {deltas[0].id!r} has {len(payload):,} bytes; PostgreSQL takes at most 1 GB")
         finished = [delta.id for delta in deltas if delta.ready]
-        if self._merge(payload, len(deltas), finished[-1] if finished else "") and finished:
+        if self._merge(deltas, payload, finished[-1] if finished else "") and finished:
             self._announcer.announce(finished)
 
-    def _merge(self, payload: bytes, count: int, last: str) -> bool:
-        """Whether somebody listens, as of the merge of the task `last`."""
-        result = self._execute("merge_plainly", payload, last)
-        heard = _is_heard(result)
-        if result.ntuples < count:
-            heard = _is_heard(self._execute("merge", payload, last)) or heard
+    def _merge(self, deltas: list[TaskRecord], payload: bytes, last: str) -> bool:
+        """Join a batch; whether somebody listens, as of the merge of the task `last`."""
+        heard, new, rest = False, 0, deltas
+        for form in _FORMS if self._novelty.expected_of(deltas) else _FORMS_OF_KNOWN:
+            result = self._execute(form, payload if rest is deltas else jsonb_text(rest), last)
+            changed = _read_changes(result)
+            heard = heard or any(is_heard for is_heard, _, _ in changed)
+            new += sum(is_new for _, _, is_new in changed)
+            if len(changed) == len(rest):
+                break
+            done = {task_id for _, task_id, _ in changed}
+            rest = [delta for delta in rest if delta.id not in done]
+        self._novelty.learn(deltas, all_new=new == len(deltas))
         return heard
 
     def _fetch(self, ids: list[str]) -> list[TaskRecord]:
@@ -282,9 +293,10 @@ class PostgreSQLStore(SQLStore):
         return translated(error, self._address.secrets) if isinstance(error, psycopg.Error) else None
 
 
-def _is_heard(result: PGresult) -> bool:
-    """What a merge says of the listeners; where it says nothing, because nothing changed, there is nothing to hear."""
-    return any(result.get_value(row, 0) == b"t" for row in range(result.ntuples))
+def _read_changes(result: PGresult) -> list[tuple[bool, str, bool]]:
+    """The rows that a merge returns: whether there is a listener, which task, and whether its record is new."""
+    rows = ([result.get_value(row, column) or b"" for column in range(3)] for row in range(result.ntuples))
+    return [(heard == b"t", task_id.decode(), new == b"t") for heard, task_id, new in rows]
 
 
 def _nullable(document: Any) -> bytes | None:
