@@ -168,7 +168,7 @@ def left_behind(app: Celery, backend: RootcellarBackend) -> None:
     assert waited_for(backend) == (3, 3)  # the loop holds them
     loop.close()
     finish(backend, "a")
-    eventually(lambda: backend.result_consumer.hub._seen.get("a"))  # it was delivered to the closed loop
+    eventually(lambda: backend.result_consumer.hub._seen["a"].version)  # it was delivered to the closed loop
 
 
 async def first_of(task_id: str, app: Celery) -> None:

@@ -32,6 +32,22 @@ _FIRST_PAUSE: Final = 0.05
 _LAST_PAUSE: Final = 2.0
 
 
+#: In place of the version of a record that was delivered: there is nothing more to wait for.
+_FINISHED: Final = "finished"
+
+
+class _Delivered:
+    """Which version of a record was delivered last; None for none yet."""
+
+    __slots__ = ("version",)
+
+    def __init__(self, version: str | None = None) -> None:
+        self.version = version
+
+
+_NOTHING_MORE: Final = _Delivered(_FINISHED)
+
+
 class Hub:
     """Tells `deliver` about every record that changes while somebody waits for it.
 
@@ -56,9 +72,9 @@ class Hub:
     def _reset(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
-        #: The version that was delivered last of each task that is waited for. A copy of the keys is atomic; `discard`
-        #: may run in any thread at any time, without the lock.
-        self._seen: dict[str, str | None] = {}
+        #: What was delivered last of each task that is waited for. A copy of the keys is atomic; `discard` may run in
+        #: any thread at any time, without the lock, so nothing but `add` may put a task there.
+        self._seen: dict[str, _Delivered] = {}
         self._new: set[str] = set()
         #: What is to be read, or being read, for the first time since somebody began to wait for it.
         self._unread: set[str] = set()
@@ -91,7 +107,7 @@ class Hub:
         if not new:
             return
         with self._lock:
-            self._seen.update(dict.fromkeys(new))
+            self._seen.update((task_id, _Delivered()) for task_id in new)
             if self._thread is None:
                 self._idle_since = time.monotonic()
                 self._thread = start_thread(self._run, name="rootcellar-waiting")
@@ -206,7 +222,7 @@ class Hub:
             return True
 
     def _read(self, ids: Iterable[str]) -> None:
-        wanted = [task_id for task_id in ids if self._seen.get(task_id, _FINISHED) != _FINISHED]
+        wanted = [task_id for task_id in ids if self._seen.get(task_id, _NOTHING_MORE).version != _FINISHED]
         for start in range(0, len(wanted), CHUNK):
             self._hand_over(self._store.fetch(wanted[start : start + CHUNK]))
 
@@ -214,13 +230,12 @@ class Hub:
         changed = []
         for record in records:
             version = _FINISHED if record.ready else record.state_order + record.progress_order
-            if self._seen.get(record.id, version) != version:
-                self._seen[record.id] = version
+            last = self._seen.get(record.id)
+            if last is not None and last.version != version:
+                last.version = version
                 changed.append(record)
         if changed:
             self._deliver(changed)
 
 
 _ABSENT: Final = object()
-#: In place of the version of a record that was delivered: there is nothing more to wait for.
-_FINISHED: Final = "finished"

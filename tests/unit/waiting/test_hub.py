@@ -269,6 +269,23 @@ def test_a_finaliser_inside_of_the_watcher_blocks_nothing(hub: Hub, store: Watch
     assert len(hub) == 1
 
 
+def test_who_leaves_while_a_record_is_handed_over_does_not_stay_behind(hub: Hub, delivered: Delivered) -> None:
+    """A finaliser may run between any two steps of whoever hands over; here that is this thread."""
+
+    class LeftAtOnce(dict[str, Any]):
+        def get(self, key: str, default: Any = None) -> Any:
+            found = super().get(key, default)
+            if threading.current_thread() is threading.main_thread():
+                hub.discard([key])
+            return found
+
+    hub._seen = LeftAtOnce()
+    hub.add(["a"])
+    hub._hand_over([Change(id="a", at=START, state="SUCCESS").delta()])
+    assert delivered.states == {"a": ["SUCCESS"]}
+    assert len(hub) == 0
+
+
 def test_the_thread_ends_when_nobody_has_waited_for_a_while(
     hub: Hub, store: WatchedStore, delivered: Delivered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
