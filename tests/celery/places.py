@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -129,6 +130,16 @@ def direct(url: str) -> str:
 def waiting_threads() -> list[str]:
     """The threads of this process that wait for results."""
     return [thread.name for thread in threading.enumerate() if thread.name == "rootcellar-waiting"]
+
+
+def settled_connections(url: str) -> int:
+    """As `connections`, once that has not changed for half a second: drivers open some behind."""
+    last, since = connections(url), time.monotonic()
+    while time.monotonic() - since < 0.5:
+        time.sleep(0.01)
+        if (now := connections(url)) != last:
+            last, since = now, time.monotonic()
+    return last
 
 
 def connections(url: str) -> int:

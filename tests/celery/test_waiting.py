@@ -31,6 +31,7 @@ from tests.celery.places import (
     connections,
     direct,
     place,
+    settled_connections,
     url_of,  # noqa: F401 - a fixture
     waiting_threads,
 )
@@ -201,7 +202,7 @@ def test_ten_thousand_who_wait(engine: str, here: Place) -> None:
     """As many connections and threads as for one, and never more than a thousand read at a time."""
     url = here.elsewhere.backend.store.url
     here.begin("one")
-    threads, most = waiting_threads(), connections(url)
+    threads, most = waiting_threads(), settled_connections(url)
     reads = reads_of(here)
     ids = [f"task-{number:05}" for number in range(10_000)]
     group = GroupResult("all", [here.result(task_id) for task_id in ids], app=here.app)

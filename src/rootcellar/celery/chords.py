@@ -15,7 +15,7 @@ import msgspec
 from celery import maybe_signature
 from celery.app.task import Context
 from celery.exceptions import ChordError
-from celery.result import GroupResult, allow_join_result
+from celery.result import GroupResult, ResultSet, allow_join_result
 from celery.utils.functional import _regen
 from celery.utils.log import get_logger
 
@@ -184,14 +184,29 @@ class ChordMixin:
             self._fail_body(body, ChordError(f"Callback error: {error!r}"))
 
     def _header_values(self, group_id: str) -> list[Any]:
+        parts = self.store.chord_parts(group_id)
         header = GroupResult.restore(group_id, app=self.app)
         if header is None:
-            return [self._value(payload) for payload in self.store.chord_parts(group_id)]
-        # Saved by apply_chord, so it is nested: all parts are in, and joining restores the structure.
-        header.on_ready()
-        with allow_join_result():
-            values: list[Any] = header.join_native(timeout=self.app.conf.result_chord_join_timeout, propagate=True)
-        return values
+            return [self._value(payload) for payload in parts]
+        payloads = {payload["id"]: payload for payload in parts}
+        return [self._nested_value(node, payloads) for node in header.results]
+
+    def _nested_value(self, node: Any, payloads: dict[str, Any]) -> Any:
+        """The value of a result, or those of a set, of a header that `apply_chord` saved because it is nested.
+
+        From the parts, not from the records: one of those may still wait in the spool of another host. Raises the
+        exception of a part that failed, as joining it does.
+        """
+        if isinstance(node, ResultSet):
+            return [self._nested_value(member, payloads) for member in node.results]
+        payload = payloads.get(node.id)
+        if payload is None:  # no part of the chord, as whoever saved a set by the chord's id may have it
+            with allow_join_result():
+                return node.get(timeout=self.app.conf.result_chord_join_timeout)
+        value = self._decoded(payload)
+        if payload["state"] in _PROPAGATE_STATES:
+            raise value
+        return value
 
     def _payload(self, task_id: str, state: str, result: Any) -> Any:
         if state in _EXCEPTION_STATES and isinstance(result, BaseException):
@@ -201,16 +216,17 @@ class ChordMixin:
 
     def _value(self, payload: Any) -> Any:
         """The value a part contributes; raises `ChordError`, as Redis does, for a part that failed."""
-        error = payload.get("error")
-        value = (
-            codec.decode_exception(error) if error else self.values.decode(payload.get("result"), payload.get("types"))
-        )
+        value = self._decoded(payload)
         if payload["state"] in _PROPAGATE_STATES:
             raised = ChordError(f"Dependency {payload['id']} raised {value!r}")
             if isinstance(value, Exception):
                 raised.__cause__ = value
             raise raised
         return value
+
+    def _decoded(self, payload: Any) -> Any:
+        error = payload.get("error")
+        return codec.decode_exception(error) if error else self.values.decode(payload["result"], payload.get("types"))
 
     def _chord_lease(self) -> float:
         return max(5.0, (self.app.conf.result_chord_join_timeout or 5.0) * 2)

@@ -202,7 +202,9 @@ class RedisSentinel(Several):
                 raise TimeoutError("the sentinel knows of no replica yet")
         for port in servers:
             with closing(Client(port=port, socket_timeout=5)) as client:
-                if client.info("replication").get("master_link_status", "up") != "up":
+                facts = client.info("replication")
+                replica = facts.get("slave0", {"state": "missing"}) if facts["role"] == "master" else {}
+                if facts.get("master_link_status", "up") != "up" or replica.get("state", "online") != "online":
                     raise TimeoutError("the replica is not in step yet")
 
     def masters(self) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from kombu.exceptions import OperationalError
 from rootcellar.celery.backend import RootcellarBackend
 from rootcellar.celery.chords import HeaderPart
 from rootcellar.errors import StoreUnavailable
+from rootcellar.record import Change
 from rootcellar.stores.memory import MemoryStore
 from tests.unit.celery.conftest import MakeApp, record_of
 from tests.unit.writer.stores import eventually
@@ -196,6 +198,44 @@ def test_a_nested_header_keeps_its_structure(app: Celery, backend: RootcellarBac
     assert backend.store.group_fetch("g") is not None
     backend.apply_chord(("flat", [AsyncResult("a", app=app)]), body(app))
     assert backend.store.group_fetch("flat") is None
+
+
+def nested(app: Celery, backend: RootcellarBackend) -> None:
+    """A chord whose header is two parts, the second in a group of its own."""
+    inner = GroupResult("inner", [AsyncResult("part-1", app=app)], app=app)
+    backend.apply_chord(("g", [AsyncResult("part-0", app=app), inner]), body(app))
+    backend.set_chord_size("g", 2)
+
+
+def test_the_body_gets_nested_values_of_tasks_whose_records_are_not_there_yet(
+    app: Celery, backend: RootcellarBackend, broker: Broker
+) -> None:
+    """A record may wait in the spool of another host, and another thread may be about to read it."""
+    nested(app, backend)
+    for number in (1, 0):
+        backend.on_chord_part_return(a_part(app, number), "SUCCESS", number)
+    assert sent_bodies(broker) == [[0, [1]]]
+
+
+def test_a_nested_part_that_failed_fails_the_body_as_joining_it_does(
+    app: Celery, backend: RootcellarBackend, broker: Broker
+) -> None:
+    nested(app, backend)
+    backend.on_chord_part_return(a_part(app, 0), "SUCCESS", 0)
+    backend.on_chord_part_return(a_part(app, 1), "FAILURE", LookupError("no such order"))
+    assert broker.sent == []
+    with pytest.raises(ChordError, match=r"Join error: LookupError\('no such order'\)"):
+        AsyncResult("body", app=app).get(timeout=5)
+
+
+def test_what_is_in_a_saved_header_but_no_part_of_it_is_waited_for(
+    app: Celery, backend: RootcellarBackend, broker: Broker
+) -> None:
+    backend.store.apply([Change(id="other", at=datetime.now(UTC), state="SUCCESS", result=7)])
+    GroupResult("g", [AsyncResult("part-0", app=app), AsyncResult("other", app=app)], app=app).save()
+    backend.set_chord_size("g", 1)
+    backend.on_chord_part_return(a_part(app, 0), "SUCCESS", 0)
+    assert sent_bodies(broker) == [[0, 7]]
 
 
 # -- outages

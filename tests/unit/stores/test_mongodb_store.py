@@ -25,7 +25,7 @@ from rootcellar.store import ChordPart, open_url
 from rootcellar.stores.mongodb import MongoDBStore, members, queries
 from rootcellar.stores.mongodb.merging import LONG_HISTORY, plain_form
 from rootcellar.testing.comparing import assert_same_record
-from rootcellar.testing.samples import annotated, at, failed, progressed, queued, record_of, started, succeeded
+from rootcellar.testing.samples import FAR_OFF, annotated, at, failed, progressed, queued, record_of, started, succeeded
 from tests.servers.server import Server
 
 Opener = Callable[..., MongoDBStore]
@@ -328,10 +328,10 @@ class TestLargeValues:
             assert store.stats(where, by="state") == aggregate(request, records)
 
     def test_a_file_goes_with_its_record(self, store: MongoDBStore) -> None:
-        store.apply([succeeded("a", LARGE), succeeded("b", LARGE, expires_at=at(10)), succeeded("c", 1)])
+        store.apply([succeeded("a", LARGE), succeeded("b", LARGE, expires_at=FAR_OFF), succeeded("c", 1)])
         assert store.delete("a", "c") == 2
         assert self.files(store) == 1
-        while store.cleanup(now=at(20)):
+        while store.cleanup(now=FAR_OFF + timedelta(seconds=1)):
             pass
         assert (self.files(store), store.count()) == (0, 0)
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
 from rootcellar.celery.writer import Writer
+from rootcellar.celery.writer import commits as module
+from rootcellar.celery.writer.commits import GroupCommit
 from rootcellar.errors import SchemaError, ValueTooLarge
+from rootcellar.record import TaskRecord
 from tests.unit.writer.conftest import MakeWriter
 from tests.unit.writer.stores import FailingStore, delta, eventually, states
 
@@ -48,21 +52,54 @@ def test_writes_that_come_while_one_is_under_way_are_one_batch(store: FailingSto
     assert [sorted(batch) for batch in store.batches[1:]] == [ids]
 
 
-def test_threads_that_write_again_and_again_stay_together(store: FailingStore, make_writer: MakeWriter) -> None:
-    """A leader waits a moment for those who were there at the last commit, but for nobody after he was alone."""
-    writer = make_writer()
-    leader, followers = behind_a_leader(store, writer, list("abc"))
-    store.gate.set()
-    for future in (leader, *followers):
-        future.result()
-    commits = writer._commits
-    assert commits._crowd == 3
-    commits._duration = 60.0
-    with ThreadPoolExecutor(3) as pool:
-        list(pool.map(lambda task_id: writer.write(delta(task_id, "SUCCESS")), "def"))
-    writer.write(delta("g", "SUCCESS"))
-    assert commits._crowd == 1
-    assert store.count() == 8
+class TestWhetherALeaderWaits:
+    """For the two others who were there at the last commit, which took an hour."""
+
+    @pytest.fixture
+    def batches(self) -> list[list[str]]:
+        return []
+
+    @pytest.fixture
+    def commits(self, batches: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> GroupCommit:
+        def commit(deltas: list[TaskRecord]) -> dict[str, Exception]:
+            batches.append(sorted(record.id for record in deltas))
+            return {}
+
+        monkeypatch.setattr(module, "_LONGEST", 3600.0)
+        made = GroupCommit(commit)
+        made._crowd, made._duration, made._ended = 3, 3600.0, time.monotonic()
+        return made
+
+    def test_it_does_where_they_are_about_to_come(self, commits: GroupCommit, batches: list[list[str]]) -> None:
+        with ThreadPoolExecutor(3) as pool:
+            leader = pool.submit(self.write_after, commits, "a", away=600.0)
+            eventually(lambda: len(commits._tickets) == 1)
+            assert not leader.done()
+            for task_id in "bc":
+                pool.submit(commits.write, delta(task_id, "SUCCESS"))
+        assert batches == [["a", "b", "c"]]
+
+    def test_not_where_they_are_away_for_longer_than_a_commit_takes(
+        self, commits: GroupCommit, batches: list[list[str]]
+    ) -> None:
+        self.write_after(commits, "a", away=3600.0)
+        assert batches == [["a"]]
+
+    def test_not_where_they_should_be_back(self, commits: GroupCommit, batches: list[list[str]]) -> None:
+        commits._ended -= 1300.0
+        self.write_after(commits, "a", away=600.0)
+        assert batches == [["a"]]
+
+    def test_not_once_it_was_alone(self, commits: GroupCommit, batches: list[list[str]]) -> None:
+        self.write_after(commits, "a", away=3600.0)
+        commits._duration = 3600.0
+        self.write_after(commits, "b", away=600.0)
+        assert batches == [["a"], ["b"]]
+
+    def write_after(self, commits: GroupCommit, task_id: str, *, away: float) -> None:
+        """Write in a thread whose last record was committed `away` seconds ago."""
+        commits._mine.left = time.monotonic() - away
+        commits.write(delta(task_id, "SUCCESS"))
 
 
 def test_only_the_thread_whose_record_is_refused_gets_the_error(store: FailingStore, make_writer: MakeWriter) -> None:

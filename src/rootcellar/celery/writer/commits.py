@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 PATIENCE: Final = 0.5
 #: Seconds; a commit that took longer says nothing about how long to wait.
 _LONGEST: Final = 0.01
+#: After so many times as long as one thread was away, the others should be back.
+_AWAY: Final = 2.0
 
 
 class _Ticket:
@@ -54,11 +56,13 @@ class GroupCommit:
         self._crowd = 1
         self._duration = 0.0
         self._ended = 0.0
+        #: Of each thread, when its last record was committed.
+        self._mine = threading.local()
 
     def write(self, delta: TaskRecord) -> None:
         """Commit one record; returns when its batch is committed. Raises the record's own error."""
         ticket = _Ticket(delta)
-        me = threading.get_ident()
+        me, came = threading.get_ident(), time.monotonic()
         with self._turn:
             self._tickets.append(ticket)
             if len(self._tickets) == self._crowd:
@@ -69,14 +73,15 @@ class GroupCommit:
             if not ticket.done:
                 self._leader = me
         if not ticket.done:
-            self._lead(ticket)
+            self._lead(ticket, came - getattr(self._mine, "left", 0.0))
+        self._mine.left = time.monotonic()
         if ticket.error is not None:
             raise ticket.error
 
-    def _lead(self, own: _Ticket) -> None:
+    def _lead(self, own: _Ticket, away: float) -> None:
         batch: list[_Ticket] = []
         try:
-            batch = self._gather()
+            batch = self._gather(away)
             start = time.monotonic()
             _settle(batch, self._commit([ticket.delta for ticket in batch]))
             self._ended = time.monotonic()
@@ -91,14 +96,15 @@ class GroupCommit:
                 if self._crowd > 1:
                     self._turn.notify_all()
 
-    def _gather(self) -> list[_Ticket]:
-        """Everybody's tickets, after a moment for those who are about to come."""
+    def _gather(self, away: float) -> list[_Ticket]:
+        """Everybody's tickets, after a moment for those who are about to come, if it is worth it.
+
+        They are likely to be `away` as long as this thread was, and a little longer.
+        """
         with self._turn:
-            missing = self._crowd - len(self._tickets)
-            patience = min(self._duration, _LONGEST) * PATIENCE
-            # They come one by one, each after as long as this thread took.
-            if missing > 0 and missing * (time.monotonic() - self._ended) < patience:
-                self._gathered.wait_for(lambda: len(self._tickets) >= self._crowd, patience)
+            wait = self._ended + _AWAY * away - time.monotonic()
+            if len(self._tickets) < self._crowd and 0 < wait <= min(self._duration, _LONGEST) * PATIENCE:
+                self._gathered.wait_for(lambda: len(self._tickets) >= self._crowd, wait)
             batch, self._tickets = self._tickets, []
         return batch
 
