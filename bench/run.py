@@ -11,7 +11,7 @@ from bench.machine import this_machine
 from bench.parts import chord, cleanup, fetch, get, group, million, queries, states, worker
 from bench.report import Report
 from bench.scale import Scale
-from bench.workers import Contender, Worker, running
+from bench.workers import REFERENCE, Contender, Worker, running
 from tests.servers import Fleet, Unavailable, fleet
 
 #: Redis as it comes: memory, without a log of what it was told.
@@ -108,7 +108,7 @@ class Run:
 
     def _contenders(self, urls: dict[str, str]) -> dict[str, Contender]:
         found = {
-            "redis": Contender(title="stock Redis"),
+            REFERENCE: Contender(title="stock Redis"),
             "ignored": Contender(title="ignore_result", ignore_result=True),
         }
         for name, url in urls.items():
@@ -117,8 +117,11 @@ class Run:
         return found
 
     def _stock_contenders(self, urls: dict[str, str]) -> dict[str, Contender]:
-        engines = self._engines.items()
+        # Stock Redis is there already, as the reference.
+        engines = [engine for engine in self._engines.values() if engine.name != "redis"]
         return {
-            f"stock {name}": Contender(title=f"stock {engine.title}", backend=engine.stock_url(urls[name]))
-            for name, engine in engines
+            f"stock {engine.name}": Contender(
+                title=f"stock {engine.title}", backend=engine.stock_url(urls[engine.name])
+            )
+            for engine in engines
         }

@@ -22,6 +22,8 @@ from tests.servers import Fleet, Server
 SINGLE = "celery"
 #: The queue that is filled while nobody listens.
 FILLED = "filled"
+#: The contender that others are compared with: stock Redis. No engine is called so.
+REFERENCE = "reference"
 _PATIENCE = 120.0
 _GRACE = 15.0
 

@@ -11,7 +11,7 @@ from bench.engines import Engine
 from bench.report import Report, Table
 from bench.rounds import Series, take_turns
 from bench.scale import Scale
-from bench.workers import Worker
+from bench.workers import REFERENCE, Worker
 
 _SIZE = 100
 _HEAD = ("", "median ms", "to stock Redis")
@@ -33,7 +33,7 @@ def measure(engines: Mapping[str, Engine], workers: Mapping[str, Worker], scale:
     table = report.table(Table("A chord of 100", how, _HEAD))
     for name, worker in workers.items():
         found = together.median(name)
-        to_redis = found / together.median("redis")
+        to_redis = found / together.median(REFERENCE)
         report.add(table, (worker.contender.title, f"{found * 1000:,.0f}", f"{to_redis:.2f}"))
         if name in engines:
             engine = engines[name]

@@ -11,7 +11,7 @@ from bench.engines import Engine
 from bench.report import Report, Table
 from bench.rounds import Series
 from bench.scale import Scale
-from bench.workers import Worker
+from bench.workers import REFERENCE, Worker
 from rootcellar.celery.app import backend_of
 
 _HEAD = ("", "median ms", "95 % within ms", "to stock Redis", "after the worker's end, ms")
@@ -35,7 +35,7 @@ def measure(engines: Mapping[str, Engine], workers: Mapping[str, Worker], scale:
     series = Series(waited)
     table = report.table(Table("get() from delay()", _HOW.format(gets=scale.gets), _HEAD))
     for name, worker in workers.items():
-        to_redis = series.median(name) / series.median("redis")
+        to_redis = series.median(name) / series.median(REFERENCE)
         late = sorted(waited[name])[int(len(waited[name]) * 0.95)]
         after = median(overhead[name])
         shown = f"{after:.2f}" if name in engines else "-"

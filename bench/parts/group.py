@@ -12,7 +12,7 @@ from bench.engines import Engine
 from bench.report import Report, Table
 from bench.rounds import take_turns
 from bench.scale import Scale
-from bench.workers import Worker
+from bench.workers import REFERENCE, Worker
 
 _SIZE = 100
 _HEAD = ("", "median ms", "to stock Redis")
@@ -28,7 +28,7 @@ def measure(engines: Mapping[str, Engine], workers: Mapping[str, Worker], scale:
     series = take_turns(turns, scale.fetch_rounds)
     table = report.table(Table("A group of 100 joined", _HOW.format(size=_SIZE, rounds=scale.fetch_rounds), _HEAD))
     for name, worker in workers.items():
-        to_redis = series.ratio(name, "redis")
+        to_redis = series.ratio(name, REFERENCE)
         report.add(table, (worker.contender.title, f"{series.median(name) * 1000:,.1f}", f"{to_redis:.2f}"))
         if name in engines:
             engine = engines[name]

@@ -9,7 +9,7 @@ from bench.engines import Engine
 from bench.report import Report, Table
 from bench.rounds import take_turns
 from bench.scale import Scale
-from bench.workers import Worker
+from bench.workers import REFERENCE, Worker
 from rootcellar.celery.app import backend_of
 
 _HEAD = ("", "tasks per second", "to stock Redis", "to ignore_result")
@@ -39,7 +39,7 @@ def measure(engines: Mapping[str, Engine], workers: Mapping[str, Worker], scale:
     how = _HOW.format(processes=scale.worker_processes, tasks=scale.worker_tasks)
     table = report.table(Table("No-op tasks per second of a real worker", how, _HEAD))
     for name, worker in workers.items():
-        to_redis, to_none = series.ratio(name, "redis"), series.ratio(name, "ignored")
+        to_redis, to_none = series.ratio(name, REFERENCE), series.ratio(name, "ignored")
         report.add(table, (worker.contender.title, f"{series.median(name):,.0f}", f"{to_redis:.2f}", f"{to_none:.2f}"))
         if name in engines:
             _expect_all(worker, 100 + scale.worker_tasks * scale.worker_rounds)
