@@ -31,7 +31,7 @@ bind 127.0.0.1
 protected-mode no
 dir {folder}
 sentinel monitor {name} 127.0.0.1 {master} 1
-sentinel down-after-milliseconds {name} 1000
+sentinel down-after-milliseconds {name} 5000
 sentinel failover-timeout {name} 4000
 sentinel known-replica {name} 127.0.0.1 {replica}
 """

@@ -382,6 +382,38 @@ class TestLargeValues:
 class TestChords:
     """A chord of many parts."""
 
+    def test_all_but_the_first_and_the_last_join_by_a_plain_update(
+        self, store: MongoDBStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What comes again, or late, is no plain matter; all count once and one claims."""
+        pipelines: list[Any] = []
+        update = members.Members._update
+
+        def counted(self: members.Members, group_id: str, stages: Any) -> Any:
+            pipelines.append(stages)
+            return update(self, group_id, stages)
+
+        monkeypatch.setattr(members.Members, "_update", counted)
+        store.chord_resize("g", size=4)
+        parts = [ChordPart(group_id="g", task_id=f"t{number}", position=number, payload=number) for number in range(5)]
+        states = [store.chord_join(parts[number], token=f"by-{number}", lease=10) for number in (3, 1, 0)]
+        assert [(state.joined, state.size, state.claimed) for state in states] == [
+            (1, 4, False),
+            (2, 4, False),
+            (3, 4, False),
+        ]
+        assert len(pipelines) == 1
+        assert not store.chord_join(parts[1], token="again", lease=10).claimed
+        assert len(pipelines) == 2
+        store.chord_extend("g")
+        assert not store.chord_join(parts[2], token="by-2", lease=10).claimed
+        assert len(pipelines) == 2
+        assert store.chord_join(parts[4], token="by-4", lease=10).claimed
+        assert len(pipelines) == 3
+        assert store.chord_parts("g") == [0, 1, 2, 3, 4]
+        assert store.chord_close("g", token="by-4")
+        assert store.chord_join(parts[0], token="late", lease=10).closed
+
     def test_parts_beyond_those_of_the_document(self, store: MongoDBStore, monkeypatch: pytest.MonkeyPatch) -> None:
         """They are counted one by one, each once, and handed out in order."""
         monkeypatch.setattr(members, "MOST_INLINE", 3)
