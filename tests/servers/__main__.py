@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +35,7 @@ def show(servers: Fleet, names: list[str], *, durable: bool) -> None:
     def line(name: str) -> str:
         server = servers.shared(name, durable=durable)
         try:
-            return f"export {server.variable}={server.url()}"
+            return f"export {server.variable}={shlex.quote(server.url())}"
         except Unavailable as reason:
             return f"# {reason}"
 

@@ -48,7 +48,11 @@ class FaultProxy:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fault-proxy", daemon=True)
         self._links: set[Link] = set()
-        self._server: asyncio.Server | None = None
+        #: The tasks that make connections, and those that carry what is sent on them.
+        self._making: set[asyncio.Task[None]] = set()
+        self._carrying: set[asyncio.Task[None]] = set()
+        #: Not a server of asyncio's: one that is closed forgets a connection it has just accepted, and leaves it open.
+        self._listener: socket.socket | None = None
         self._flowing: asyncio.Event = asyncio.Event()
 
     def __enter__(self) -> Self:
@@ -96,48 +100,60 @@ class FaultProxy:
         asyncio.run_coroutine_threadsafe(action, self._loop).result(timeout=10)
 
     async def _listen(self) -> None:
-        if self._server is None:
-            self._server = await asyncio.start_server(self._forward, "127.0.0.1", self.port)
+        if self._listener is None:
+            self._listener = socket.create_server(("127.0.0.1", self.port), backlog=100)
+            self._listener.settimeout(0)
+            self._loop.add_reader(self._listener, self._accept, self._listener)
+
+    def _accept(self, listener: socket.socket) -> None:
+        with contextlib.suppress(BlockingIOError, ConnectionAbortedError):  # the client has gone by now
+            near, _ = listener.accept()
+            self._start(self._connect(near), self._making)
+
+    def _start(self, work: Coroutine[None, None, None], tasks: set[asyncio.Task[None]]) -> None:
+        task = self._loop.create_task(work)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
     async def _close(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._listener is not None:
+            self._loop.remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
         await self._cut_all()
 
     async def _end(self) -> None:
-        """Leaves no socket behind, that of a connection being made to the server included."""
+        """Leaves no socket and no task behind."""
+        self._flowing.set()
         await self._close()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        await self._cut_all()
+        await asyncio.gather(*self._carrying)
         await asyncio.sleep(0.01)  # transports close their sockets in the loop's next rounds
 
     async def _cut_all(self) -> None:
-        links = list(self._links)
-        for link in links:
+        """Those that are just being made, too."""
+        await asyncio.gather(*self._making)
+        for link in list(self._links):
             self._cut(link)
-        await asyncio.gather(*(link.ended.wait() for link in links))
 
     def _cut(self, link: Link) -> None:
         self.cuts += 1
+        self._links.discard(link)
         link.cut()
 
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _connect(self, near: socket.socket) -> None:
+        reader, writer = await asyncio.open_connection(sock=near)
         try:
             far_reader, far_writer = await asyncio.open_connection(*self._address)
-        except (OSError, asyncio.CancelledError):
+        except OSError:
             writer.transport.abort()
             return
         link = Link(writer, far_writer)
         self._links.add(link)
-        try:
-            await asyncio.gather(self._pump(reader, far_writer, link), self._pump(far_reader, writer, link))
-        finally:
-            link.close()
-            self._links.discard(link)
+        self._start(self._carry(link, reader, far_reader), self._carrying)
+
+    async def _carry(self, link: Link, reader: asyncio.StreamReader, far_reader: asyncio.StreamReader) -> None:
+        await asyncio.gather(self._pump(reader, link.far, link), self._pump(far_reader, link.near, link))
+        self._links.discard(link)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, link: Link) -> None:
         """Carries data one way until either side ends."""
@@ -160,7 +176,6 @@ class Link:
 
     near: asyncio.StreamWriter
     far: asyncio.StreamWriter
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     def cut(self) -> None:
         """Resets both."""
@@ -169,10 +184,8 @@ class Link:
             with contextlib.suppress(OSError):
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             writer.transport.abort()
-        self.ended.set()
 
     def close(self) -> None:
         """Closes both, with what is still to be sent."""
         for writer in (self.near, self.far):
             writer.close()
-        self.ended.set()

@@ -94,6 +94,31 @@ def test_refused_until_accepted(proxy: FaultProxy) -> None:
         assert echo(client) == b"hello"
 
 
+def test_a_connection_that_is_made_in_the_moment_of_a_refusal_is_ended(proxy: FaultProxy) -> None:
+    def connect_often() -> None:
+        while not done.is_set():
+            try:
+                with connection(proxy) as client:
+                    client.settimeout(5)
+                    echo(client)
+            except (*CUT, ConnectionRefusedError):
+                pass
+            except TimeoutError as error:
+                hung.append(error)
+
+    done, hung = threading.Event(), list[TimeoutError]()
+    clients = [threading.Thread(target=connect_often) for _ in range(4)]
+    for client in clients:
+        client.start()
+    for _ in range(200):
+        proxy.refuse()
+        proxy.accept()
+    done.set()
+    for client in clients:
+        client.join()
+    assert not hung
+
+
 def test_frozen_data_arrive_after_the_thaw(proxy: FaultProxy) -> None:
     with connection(proxy) as client:
         echo(client)

@@ -11,6 +11,8 @@ from typing import Final
 CHUNK: Final = 1000
 #: The rest after a read, by the time it took: reading takes at most a quarter of a thread's time.
 REST: Final = 3.0
+#: The most seconds of a rest: a read that took long, because a connection was lost on it, says nothing of the next.
+LONGEST_REST: Final = 5.0
 
 
 class Reader:
@@ -57,7 +59,7 @@ class Reader:
         if due:
             self._read(due)
             ended_at = self._clock()
-            self._rested_at = ended_at + REST * (ended_at - began_at)
+            self._rested_at = ended_at + min(REST * (ended_at - began_at), LONGEST_REST)
 
     def _due(self, now: float) -> Collection[str]:
         rested = now >= self._rested_at

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from rootcellar.waiting.reader import CHUNK, REST, Reader
+from rootcellar.waiting.reader import CHUNK, LONGEST_REST, REST, Reader
 
 NOTHING: frozenset[str] = frozenset()
 UNKNOWN = None
@@ -109,7 +109,14 @@ def test_a_poll_that_took_long_is_followed_by_a_longer_rest() -> None:
     assert len(bench.reads) == 2
 
 
-@pytest.mark.parametrize("cost", [0.0005, 0.02, 0.5, 3.0])
+def test_after_a_read_that_hung_the_rest_is_short() -> None:
+    bench = Bench("a", "b", cost=60.0)
+    bench.reader.after(UNKNOWN)
+    bench.reader.after(UNKNOWN)
+    assert bench.reader.patience == LONGEST_REST
+
+
+@pytest.mark.parametrize("cost", [0.0005, 0.02, 0.5, LONGEST_REST / REST])
 def test_polling_takes_at_most_a_quarter_of_the_time(cost: float) -> None:
     bench = Bench(*names(10), cost=cost)
     began = bench.now
