@@ -13,6 +13,7 @@ import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, suppress
 from typing import Any, Final
 
@@ -78,7 +79,7 @@ class ResultConsumer(BaseResultConsumer):
             store = self.backend.store
             with self._making:
                 if self._hub is None:
-                    self._hub = Hub(store, self._deliver, self._answer)
+                    self._hub = Hub(store, self._deliver, self._answer, self._urgent)
         return self._hub
 
     def _deliver(self, records: list[TaskRecord]) -> None:
@@ -97,6 +98,9 @@ class ResultConsumer(BaseResultConsumer):
     def _answer(self, ids: Iterable[str], error: Exception | None) -> None:
         """In the hub's thread. Result objects were answered by a read of their own: see `on_wait_for_pending`."""
         answer((ticket for task_id in ids for ticket in self.waiters.tickets(task_id)), error)
+
+    def _urgent(self, ids: AbstractSet[str]) -> bool:
+        return self.waiters.urgent(ids)
 
     def stop(self) -> None:
         """Wait for nothing any more."""
@@ -219,7 +223,8 @@ class ResultConsumer(BaseResultConsumer):
         before, self.on_message = self.on_message, on_message
         try:
             left = None if deadline is None else deadline - time.monotonic()
-            yield from self.drain_events_until(result.on_ready, timeout=left, on_interval=on_interval)
+            with self.waiters.sleeping_for(set(_tasks_of(result))):
+                yield from self.drain_events_until(result.on_ready, timeout=left, on_interval=on_interval)
         except TimeoutError:
             raise CeleryTimeoutError("The operation timed out.") from None
         finally:
@@ -254,6 +259,15 @@ class ResultConsumer(BaseResultConsumer):
         """Have the hub watch what is new if somebody drains; who drains next does so else."""
         if self._draining:
             self.waiters.watch_new()
+
+
+def _tasks_of(result: Any) -> Iterator[str]:
+    """The tasks that a result object waits for; a set may have sets among its members."""
+    if hasattr(result, "results"):
+        for member in result.results:
+            yield from _tasks_of(member)
+    else:
+        yield result.id
 
 
 def _reset_after_fork() -> None:

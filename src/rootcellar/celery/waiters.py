@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from typing import Any
 
 from vine import barrier
@@ -53,6 +55,8 @@ class Waiters:
         self._forget = forget
         self._results: dict[str, dict[int, Callable[[], Any]]] = {}
         self._tickets: dict[str, dict[int, Ticket]] = {}
+        #: What each thread that sleeps, sleeps for.
+        self._sleepers: dict[object, AbstractSet[str]] = {}
         self._new: dict[str, None] = {}
         self._left: deque[str] = deque()
         self._lock = threading.Lock()
@@ -89,6 +93,23 @@ class Waiters:
                 self._tickets.setdefault(ticket.id, {})[id(ticket)] = ticket
             self._hub.add([ticket.id for ticket in tickets])
         self._settle()
+
+    @contextmanager
+    def sleeping_for(self, ids: AbstractSet[str]) -> Iterator[None]:
+        """Some thread sleeps until these tasks have finished, while in the block."""
+        sleeper = object()
+        self._sleepers[sleeper] = ids
+        self._hub.hurry()
+        try:
+            yield
+        finally:
+            del self._sleepers[sleeper]
+
+    def urgent(self, ids: AbstractSet[str]) -> bool:
+        """Whether a thread sleeps, or a coroutine waits, for one of these tasks. Others only hold their results."""
+        if any(not awaited.isdisjoint(ids) for awaited in list(self._sleepers.values())):
+            return True
+        return bool(self._tickets) and any(task_id in self._tickets for task_id in ids)
 
     def release(self, result: Any) -> None:
         """Nobody holds `result` any more, or it has finished. Never blocks and never raises."""

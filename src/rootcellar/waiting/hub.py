@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from logging import getLogger
 from typing import Final
 
@@ -30,10 +31,9 @@ LINGER: Final = 10.0
 #: Seconds until the store is asked again after an error: the first time and at most.
 _FIRST_PAUSE: Final = 0.05
 _LAST_PAUSE: Final = 2.0
-
-
 #: In place of the version of a record that was delivered: there is nothing more to wait for.
 _FINISHED: Final = "finished"
+_ABSENT: Final = object()
 
 
 class _Delivered:
@@ -55,7 +55,8 @@ class Hub:
     after a fork, in the child, where nobody waits at first.
 
     `answer` is told, behind `deliver` and likewise, which tasks have been read for the first time since somebody began
-    to wait for them, and None; or that they could not be read, and why.
+    to wait for them, and None; or that they could not be read, and why. `urgent` is asked, likewise, whether somebody
+    sleeps until one of some tasks has finished: what others wait for is read a little later, and less often.
     """
 
     def __init__(
@@ -63,10 +64,12 @@ class Hub:
         store: Store,
         deliver: Callable[[list[TaskRecord]], None],
         answer: Callable[[Iterable[str], Exception | None], None] = lambda ids, error: None,  # noqa: ARG005
+        urgent: Callable[[AbstractSet[str]], bool] = lambda ids: True,  # noqa: ARG005
     ) -> None:
         self._store = store
         self._deliver = deliver
         self._answer = answer
+        self._urgent = urgent
         self._reset()
 
     def _reset(self) -> None:
@@ -82,6 +85,7 @@ class Hub:
         self._gone: deque[str] = deque()
         self._thread: threading.Thread | None = None
         self._watcher: Watcher | None = None
+        self._reader: Reader | None = None
         self._idle_since = 0.0
         self._interrupted = False
         self._pause = _FIRST_PAUSE
@@ -123,6 +127,12 @@ class Hub:
         if self._pid != os.getpid():
             return
         self._gone.extend(task_id for task_id in ids if self._seen.pop(task_id, _ABSENT) is not _ABSENT)
+
+    def hurry(self) -> None:
+        """Somebody begins to sleep: what is hinted and not read yet may be urgent now. Returns at once."""
+        reader, watcher = self._reader, self._watcher
+        if watcher is not None and reader is not None and reader.holds_back:
+            watcher.wake()
 
     def __contains__(self, task_id: str) -> bool:
         """Whether this process waits for a task."""
@@ -188,7 +198,7 @@ class Hub:
             watcher.close()
 
     def _read_what_changes(self, watcher: Watcher) -> None:
-        reader = Reader(self._seen, self._read, every=BACKSTOP)
+        reader = self._reader = Reader(self._seen, self._read, every=BACKSTOP, urgent=self._urgent)
         while not self._finish_if_idle():
             new = self._changes(watcher)
             if new:
@@ -236,6 +246,3 @@ class Hub:
                 changed.append(record)
         if changed:
             self._deliver(changed)
-
-
-_ABSENT: Final = object()

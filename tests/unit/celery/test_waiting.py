@@ -359,6 +359,24 @@ def test_who_waits_beside_a_drain_that_sleeps_is_watched_at_once(
     assert watched == [True]
 
 
+def test_what_a_thread_sleeps_for_is_urgent_and_what_is_only_held_is_not(
+    app: Celery, backend: RootcellarBackend
+) -> None:
+    held = GroupResult("held", [AsyncResult("a", app=app), AsyncResult("b", app=app)], app=app)
+    nested = GroupResult("nested", [AsyncResult("c", app=app), held], app=app)
+    waiters = backend.result_consumer.waiters
+    waiting = Waiting()
+    waiting.get(AsyncResult("body", app=app))
+    eventually(lambda: waiters.urgent({"body"}))
+    assert not waiters.urgent({"a", "b", "c"})
+    waiting.get(nested)
+    eventually(lambda: waiters.urgent({"a"}))
+    for task_id in ("a", "b", "c", "body"):
+        backend.mark_as_done(task_id, task_id)
+    waiting.end()
+    assert not waiters.urgent({"a", "b", "c", "body"})
+
+
 def test_a_hub_thread_is_started_only_by_a_wait(app: Celery, backend: RootcellarBackend) -> None:
     backend.mark_as_done("a", 1)
     assert AsyncResult("a", app=app).state == "SUCCESS"

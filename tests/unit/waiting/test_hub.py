@@ -17,6 +17,7 @@ from rootcellar.errors import StoreUnavailable
 from rootcellar.record import Change, TaskRecord
 from rootcellar.store.watch import Watcher
 from rootcellar.waiting import hub as module
+from rootcellar.waiting import reader as reader_module
 from rootcellar.waiting.hub import Hub
 from tests.unit.writer.stores import START, FailingStore, eventually
 
@@ -169,6 +170,36 @@ def test_a_hint_reads_only_what_it_names(hub: Hub, store: WatchedStore, delivere
     store.watchers[0].wake()
     eventually(lambda: delivered.states == {"a": ["SUCCESS"]})
     assert 1 in store.reads
+
+
+def test_what_is_hinted_is_read_at_once_when_somebody_begins_to_sleep_for_it(
+    store: WatchedStore, delivered: Delivered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Pushing(Mute):
+        hints: frozenset[str] = frozenset()
+
+        def wait(self, timeout: float) -> frozenset[str] | None:
+            super().wait(timeout)
+            told, self.hints = self.hints, frozenset()
+            return told
+
+    watcher = Pushing()
+    store.make_watcher = lambda: watcher
+    monkeypatch.setattr(reader_module, "LEISURE", 60.0)
+    monkeypatch.setattr(module, "BACKSTOP", 60.0)
+    asleep: set[str] = set()
+    hub = Hub(store, delivered, urgent=lambda ids: not asleep.isdisjoint(ids))
+    hub.add(["a", "b"])
+    eventually(lambda: store.reads)
+    finish(store, "a")
+    watcher.hints = frozenset({"a"})
+    watcher.wake()
+    eventually(lambda: hub._reader is not None and hub._reader.holds_back)
+    assert not delivered.states
+    asleep.add("a")
+    hub.hurry()
+    eventually(lambda: delivered.states == {"a": ["SUCCESS"]})
+    hub.close()
 
 
 def test_a_store_that_cannot_be_read_for_a_while(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 
 import pytest
 
-from rootcellar.waiting.reader import CHUNK, LONGEST_REST, REST, Reader
+from rootcellar.waiting.reader import CHUNK, LEISURE, LONGEST_REST, REST, Reader
 
 NOTHING: frozenset[str] = frozenset()
 UNKNOWN = None
@@ -20,7 +21,12 @@ class Bench:
         self.cost = cost
         self.waited = dict.fromkeys(waited)
         self.reads: list[list[str]] = []
-        self.reader = Reader(self.waited, self._read, every=1.0, clock=lambda: self.now)
+        #: What somebody sleeps for; None for everything.
+        self.slept_for: set[str] | None = None
+        self.reader = Reader(self.waited, self._read, every=1.0, urgent=self._urgent, clock=lambda: self.now)
+
+    def _urgent(self, ids: AbstractSet[str]) -> bool:
+        return self.slept_for is None or not self.slept_for.isdisjoint(ids)
 
     def _read(self, ids: Iterable[str]) -> None:
         self.reads.append(sorted(ids))
@@ -158,3 +164,44 @@ def test_what_is_hinted_during_a_rest_is_not_read_twice() -> None:
     bench.reader.after(UNKNOWN)
     bench.sleep()
     assert bench.reads == [["a", "b", "c"]] * 2
+
+
+def test_what_nobody_sleeps_for_is_read_a_little_later_and_together() -> None:
+    """The header of a chord, say, while somebody sleeps for its body."""
+    bench = Bench(*"abcd")
+    bench.slept_for = {"d"}
+    bench.hint("a")
+    bench.now += LEISURE / 2
+    bench.hint("b")
+    assert bench.reads == []
+    assert bench.sleep() == pytest.approx(LEISURE / 2)
+    assert bench.reads == [["a", "b"]]
+
+
+def test_what_somebody_sleeps_for_is_read_at_once_with_the_rest() -> None:
+    bench = Bench(*"abcd")
+    bench.slept_for = {"d"}
+    bench.hint("a")
+    bench.hint("d")
+    assert bench.reads == [["a", "d"]]
+
+
+def test_what_somebody_begins_to_sleep_for_is_due_at_once() -> None:
+    bench = Bench(*"abcd")
+    bench.slept_for = set()
+    bench.hint("a")
+    assert bench.reader.holds_back
+    bench.slept_for = {"a"}
+    assert bench.reader.patience == 0
+    bench.hint()
+    assert bench.reads == [["a"]]
+    assert not bench.reader.holds_back
+
+
+def test_the_turns_of_the_others_are_not_put_off_by_what_takes_its_time() -> None:
+    bench = Bench("a", "b")
+    bench.slept_for = {"b"}
+    bench.now += 1.0 - LEISURE / 2
+    bench.hint("a")
+    assert bench.sleep() == pytest.approx(LEISURE / 2)
+    assert bench.reads == [["a", "b"]]

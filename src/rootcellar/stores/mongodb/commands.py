@@ -2,7 +2,8 @@
 
 A collection's `insert_one`, `update_one` and `bulk_write` take the driver a third longer than the command that they
 come to. What the driver does beside, trying a write again on another primary, the store does for every call, because
-each merge may be repeated. All of a message together may have no more bytes than one document.
+each merge may be repeated; and for that the server would keep a copy of every document that a `findAndModify` returns.
+All of a message together may have no more bytes than one document.
 """
 
 from __future__ import annotations
@@ -30,24 +31,36 @@ class Commands:
         self._database = collection.database
         self._name = collection.name
         concern = collection.write_concern.document
-        self._options = {"ordered": False, **({"writeConcern": concern} if concern else {})}
+        self._concern = {"writeConcern": concern} if concern else {}
 
     def insert(self, documents: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Insert documents; returns the refusals, each with its `index` and `code`."""
-        return self._run({"insert": self._name, "documents": documents, **self._options})[0]
+        return self._run({"insert": self._name, "documents": documents, "ordered": False})[0]
 
     def upsert(self, updates: Sequence[Update]) -> tuple[list[dict[str, Any]], int]:
         """Run updates that insert where nothing is; returns the refusals, and how many were inserted."""
         listed = [{"q": where, "u": update, "upsert": True} for where, update in updates]
-        return self._run({"update": self._name, "updates": listed, **self._options})
+        return self._run({"update": self._name, "updates": listed, "ordered": False})
+
+    def change(
+        self, where: dict[str, Any], update: Any, fields: dict[str, Any], *, upsert: bool = False
+    ) -> dict[str, Any] | None:
+        """Update one document; returns these of its fields as they are then, or None where there is none."""
+        command = {"findAndModify": self._name, "query": where, "update": update, "fields": fields, "new": True}
+        found: dict[str, Any] | None = self._reply({**command, "upsert": upsert})["value"]
+        return found
 
     def _run(self, command: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:
-        reply = self._database.command(command)
-        if "writeConcernError" in reply:
-            error = reply["writeConcernError"]
-            raise WriteConcernError(error.get("errmsg"), error.get("code"), error)
+        reply = self._reply(command)
         failures = reply.get("writeErrors", [])
         for failure in failures:
             if failure["code"] not in REFUSALS:
                 raise OperationFailure(failure["errmsg"], failure["code"], failure)
         return failures, len(reply.get("upserted", ()))
+
+    def _reply(self, command: dict[str, Any]) -> dict[str, Any]:
+        reply = self._database.command({**command, **self._concern})
+        if "writeConcernError" in reply:
+            error = reply["writeConcernError"]
+            raise WriteConcernError(error.get("errmsg"), error.get("code"), error)
+        return reply

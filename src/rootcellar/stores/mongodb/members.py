@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
-from pymongo import ReturnDocument
 
 from rootcellar.store.chord import ChordPart, ChordState
 from rootcellar.stores.mongodb.client import Collections
+from rootcellar.stores.mongodb.commands import Commands
 from rootcellar.stores.mongodb.documents import PART_GROUP
 from rootcellar.stores.mongodb.large import Files
 
@@ -48,6 +48,7 @@ class Members:
         self._group = collections.group
         self._chord = collections.chord
         self._part = collections.chord_part
+        self._commands = Commands(collections.chord)
         self._files = files
 
     # -- groups --------------------------------------------------------------------------------------------------------
@@ -90,7 +91,8 @@ class Members:
             self._put_apart(part, counted=False)
         joined = self._join_plainly(part, inline=inline)
         if joined is not None:
-            if joined["joined"] < (joined.get("size") or 0) + joined["extra"]:
+            size = joined.get("size")
+            if size is None or joined["joined"] < size + joined["extra"]:
                 return _state(joined, token)
             return _state(self._update(part.group_id, _counting(0, token=token, lease=lease)), token)
         found = self._update(part.group_id, _joining(part, inline=inline, token=token, lease=lease))
@@ -113,13 +115,10 @@ class Members:
         update: dict[str, Any] = {"$push": {"keys": key, "parts": _listed(part, inline=inline)}}
         if part.expires_at is not None:
             update["$set"] = {"expires_at": part.expires_at}
-        return self._chord.find_one_and_update(where, update, _COUNTS, return_document=ReturnDocument.AFTER)
+        return self._commands.change(where, update, _COUNTS)
 
     def _update(self, group_id: str, stages: Stages) -> dict[str, Any]:
-        found = self._chord.find_one_and_update(
-            {"_id": group_id}, stages, {**_COUNTS, "keys": 1}, upsert=True, return_document=ReturnDocument.AFTER
-        )
-        return found or {}
+        return self._commands.change({"_id": group_id}, stages, {**_COUNTS, "keys": 1}, upsert=True) or {}
 
     def _put_apart(self, part: ChordPart, *, counted: bool) -> None:
         """Keep a part in a document of its own; the payload that came first stays."""
