@@ -96,7 +96,9 @@ class Report:
     def page(self) -> str:
         """The page of the documentation."""
         durability = "\n".join(_line(row) for row in [("server", "in force"), ("---", "---"), *self._servers])
-        bars = Table("Bars", "A bar is what the project promises.", ("", "bar", "found", "met"), self._check_rows())
+        bars = Table(
+            "Bars", "A bar is what the project holds itself to.", ("", "bar", "found", "met"), self._check_rows()
+        )
         sections = "\n".join(table.markdown() for table in [bars, *self._tables.values()] if table.rows)
         quick = "**A quick run: small sizes, no measure of anything.**\n\n" if self._quick else ""
         return f"{_HEAD}\n{quick}{self._machine.describe()}\n\n## Durability in force\n\n{durability}\n\n{sections}"
@@ -123,7 +125,8 @@ _HEAD = """\
 
 Written by `make bench`, in one run on one machine. Contenders take turns, round by round, in an order that reverses
 each time; a number is the median of the rounds, a ratio the median of the rounds' ratios. *Stock* is Celery's own
-backend on the same server (`db+...`, through SQLAlchemy). *Bare driver* is one durable upsert of all columns, with
-the parameters made ready beforehand, into a table of the same columns and indexes, or a plain `SELECT` of them. Every
-server has its own durable defaults; what that comes to is read from the server and printed below.
+backend on the same server; for SQL that is `db+...`, through SQLAlchemy. *Bare driver* is one durable write of the
+whole record, made ready beforehand, by the driver's plainest means: on SQL and MongoDB an upsert into a table or
+collection of the same indexes, on Redis `SET` and `PUBLISH` in one pipeline, without any index. Every server has its
+own durable defaults; what that comes to is read from the server and printed below.
 """

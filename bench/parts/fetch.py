@@ -22,9 +22,9 @@ _HEAD = ("", "ours, get_many ms", "ours, AsyncResult's ms", "bare driver ms", "t
 _HOW = """\
 Milliseconds for {count:,} whole records, SUCCESS and FAILURE, by id. *get_many* gives records with Python values;
 *AsyncResult's* is the same as the metas that `GroupResult` reads, exceptions made again. *Bare driver* is one
-`SELECT` of the same rows and columns, its JSON decoded by `json.loads` (psycopg does so by itself). Stock Celery has
-no way to ask for several; it is asked for {few} of its own, value and state alone, one after the other, as in a
-process that is no worker, and the time multiplied."""
+`SELECT`, `find` or `MGET` of the same, its JSON decoded by `json.loads` (psycopg and PyMongo decode by themselves).
+Stock Celery on Redis is asked by its `get_many` for its own, value and state alone. On the others it has no way to ask
+for several: it is asked for {few}, one after the other, as in a process that is no worker, and the time multiplied."""
 
 
 def measure(engine: Engine, url: str, scale: Scale, report: Report) -> None:
@@ -37,8 +37,8 @@ def measure(engine: Engine, url: str, scale: Scale, report: Report) -> None:
     ids = [delta.id for delta in wanted]
     backend.store.setup()
     backend.store.apply(wanted)
-    few = ids[:_FEW]
-    for task_id in few:
+    asked = ids if hasattr(stock.backend, "mget") else ids[:_FEW]
+    for task_id in asked:
         stock.backend.mark_as_done(task_id, RESULT)
     bare = engine.bare(backend.store)
     contenders = {
@@ -46,10 +46,9 @@ def measure(engine: Engine, url: str, scale: Scale, report: Report) -> None:
         "metas": _timed(lambda: list(backend.get_many(ids))),
         "bare": _timed(lambda: bare.fetch(ids)),
     }
-    one_by_one = {"stock": _timed(lambda: [stock.backend.get_task_meta(task_id, cache=False) for task_id in few])}
     take_turns(contenders, 2)
     series = take_turns(contenders, scale.fetch_rounds)
-    slow = take_turns(one_by_one, 2)
+    slow = take_turns({"stock": _timed(lambda: _read_by_stock(stock.backend, asked))}, 2)
     bare.close()
     backend.store.close()
     _tell(
@@ -57,8 +56,15 @@ def measure(engine: Engine, url: str, scale: Scale, report: Report) -> None:
         report,
         series.ratio("ours", "bare"),
         {name: series.median(name) for name in contenders},
-        slow.median("stock") * _COUNT / _FEW,
+        slow.median("stock") * _COUNT / len(asked),
     )
+
+
+def _read_by_stock(backend: Any, ids: list[str]) -> list[Any]:
+    backend._cache.clear()
+    if hasattr(backend, "mget"):
+        return list(backend.get_many(ids, max_iterations=1))
+    return [backend.get_task_meta(task_id, cache=False) for task_id in ids]
 
 
 def _tell(engine: Engine, report: Report, to_bare: float, medians: dict[str, float], stock: float) -> None:
