@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from bench.bars import Bars
 from rootcellar.store.base import Store
 from rootcellar.store.registry import open_url
-from tests.servers import Fleet
+from tests.servers import Fleet, Server
 
 Row = tuple[Any, ...]
 
@@ -81,3 +81,21 @@ class Engine(ABC):
         store = open_url(url, **options)
         store.setup()
         return store
+
+
+class ServerEngine(Engine):
+    """An engine with a server of its own, started for the run as `durable` and `options` have it."""
+
+    durable: ClassVar[bool] = True
+    options: ClassVar[tuple[str, ...]] = ()
+    _server: Server
+
+    @contextmanager
+    def server(self, servers: Fleet, folder: Path) -> Iterator[None]:  # noqa: ARG002 - the server has its own
+        with servers.private(self.name, durable=self.durable, options=self.options) as self._server:
+            yield
+
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        with self._server.fresh() as url:
+            yield url

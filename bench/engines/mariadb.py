@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pymysql
 
 from bench.bars import Bars
-from bench.engines.base import Bare, Engine, Row
+from bench.engines.base import Bare, Row, ServerEngine
 from rootcellar.store.base import Store
 from rootcellar.stores._sql.columns import COLUMN_NAMES, COLUMNS, Logical
-from tests.servers import Fleet, Server
 
 #: What anybody sets on a machine with some memory; nothing here touches durability.
 _OPTIONS = ("--innodb-buffer-pool-size=1G", "--innodb-log-file-size=1G")
@@ -76,21 +73,11 @@ def _decoded(row: Row) -> Row:
     return tuple(values)
 
 
-class MariaDB(Engine):
+class MariaDB(ServerEngine):
     name = "mariadb"
     title = "MariaDB"
     bars = Bars(final_states=0.75, lifecycles=8, lifecycles_threads=30, fetch=2, query=100, writer_wait=100)
-    _server: Server
-
-    @contextmanager
-    def server(self, servers: Fleet, folder: Path) -> Iterator[None]:  # noqa: ARG002 - the server has its own
-        with servers.private("mariadb", durable=True, options=_OPTIONS) as self._server:
-            yield
-
-    @contextmanager
-    def database(self) -> Iterator[str]:
-        with self._server.fresh() as url:
-            yield url
+    options = _OPTIONS
 
     def stock_url(self, url: str) -> str:
         return f"db+mysql+pymysql{url.removeprefix('mysql')}"

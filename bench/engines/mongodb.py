@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 
 from pymongo import MongoClient
 
 from bench.bars import Bars
-from bench.engines.base import Bare, Engine, Row
+from bench.engines.base import Bare, Row, ServerEngine
 from rootcellar.store.base import Store
-from tests.servers import Fleet, Server
 
 
 class MongoDBBare(Bare):
@@ -43,21 +40,10 @@ class MongoDBBare(Bare):
         self._client.close()
 
 
-class MongoDB(Engine):
+class MongoDB(ServerEngine):
     name = "mongodb"
     title = "MongoDB"
     bars = Bars(final_states=0.85, lifecycles=1.7, lifecycles_threads=3, get_ratio=2, chord=1.3, group=0.5, fetch=2)
-    _server: Server
-
-    @contextmanager
-    def server(self, servers: Fleet, folder: Path) -> Iterator[None]:  # noqa: ARG002 - the server has its own
-        with servers.private("mongodb", durable=True) as self._server:
-            yield
-
-    @contextmanager
-    def database(self) -> Iterator[str]:
-        with self._server.fresh() as url:
-            yield url
 
     def stock_url(self, url: str) -> str:
         return url

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 
 import psycopg
 
 from bench.bars import Bars
-from bench.engines.base import Bare, Engine, Row
+from bench.engines.base import Bare, Row, ServerEngine
 from rootcellar.store.base import Store
 from rootcellar.stores._sql.columns import COLUMN_NAMES, COLUMNS, Logical
-from tests.servers import Fleet, Server
 
 #: What anybody sets on a machine with some memory; nothing here touches durability.
 _OPTIONS = ("-c", "shared_buffers=512MB", "-c", "max_wal_size=4GB")
@@ -58,7 +55,7 @@ class PostgreSQLBare(Bare):
         self._connection.close()
 
 
-class PostgreSQL(Engine):
+class PostgreSQL(ServerEngine):
     name = "postgresql"
     title = "PostgreSQL"
     bars = Bars(
@@ -71,17 +68,7 @@ class PostgreSQL(Engine):
         query=50,
         writer_wait=100,
     )
-    _server: Server
-
-    @contextmanager
-    def server(self, servers: Fleet, folder: Path) -> Iterator[None]:  # noqa: ARG002 - the server has its own
-        with servers.private("postgresql", durable=True, options=_OPTIONS) as self._server:
-            yield
-
-    @contextmanager
-    def database(self) -> Iterator[str]:
-        with self._server.fresh() as url:
-            yield url
+    options = _OPTIONS
 
     def stock_url(self, url: str) -> str:
         return f"db+postgresql+psycopg{url.removeprefix('postgresql')}"

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from redis import Redis as Client
 
 from bench.bars import Bars
-from bench.engines.base import Bare, Engine, Row
+from bench.engines.base import Bare, Row, ServerEngine
 from rootcellar.store.base import Store
 from rootcellar.stores.redis.layout import Layout
-from tests.servers import Fleet, Server
 
 #: What Redis' own configuration file says of a log: it is synced once a second.
 _OPTIONS = ("--appendonly", "yes", "--appendfsync", "everysec")
@@ -57,21 +54,12 @@ class RedisBare(Bare):
         self._client.close()
 
 
-class Redis(Engine):
+class Redis(ServerEngine):
     name = "redis"
     title = "Redis"
     bars = Bars(final_states=0.6, lifecycles=1.5, lifecycles_threads=3, get_ratio=1.1, fetch=2)
-    _server: Server
-
-    @contextmanager
-    def server(self, servers: Fleet, folder: Path) -> Iterator[None]:  # noqa: ARG002 - the server has its own
-        with servers.private("redis", options=_OPTIONS) as self._server:
-            yield
-
-    @contextmanager
-    def database(self) -> Iterator[str]:
-        with self._server.fresh() as url:
-            yield url
+    durable = False
+    options = _OPTIONS
 
     def stock_url(self, url: str) -> str:
         return url

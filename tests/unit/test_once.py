@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from threading import Barrier, Event
 
 import pytest
 
@@ -59,6 +61,32 @@ def test_what_failed_is_tried_again() -> None:
         with pytest.raises(LookupError):
             _ = owner.failing
     assert owner.makings == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_the_child_of_a_fork_does_not_wait_for_a_thread_that_is_not_there() -> None:
+    class Slow:
+        @once
+        def made(self) -> int:
+            begun.set()
+            done.wait(10)
+            return 1
+
+    begun, done = Event(), Event()
+    slow, other = Slow(), Slow()
+    with ThreadPoolExecutor(1) as pool:
+        making = pool.submit(lambda: slow.made)
+        begun.wait()
+        child = os.fork()
+        if not child:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(5)
+            done.set()
+            os._exit(other.made)
+        _, status = os.waitpid(child, 0)
+        done.set()
+        assert making.result() == 1
+    assert os.waitstatus_to_exitcode(status) == 1
 
 
 def test_it_keeps_its_documentation() -> None:

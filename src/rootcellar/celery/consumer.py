@@ -25,6 +25,7 @@ from kombu.exceptions import KombuError
 from rootcellar.celery.meta import meta_of, unreadable_meta
 from rootcellar.celery.waiters import Waiters
 from rootcellar.errors import CodecError, StoreUnavailable
+from rootcellar.once import once
 from rootcellar.record import TaskRecord
 from rootcellar.waiting.aio import answer, hand_over
 from rootcellar.waiting.hub import Hub
@@ -42,7 +43,6 @@ class ResultConsumer(BaseResultConsumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.on_message: Any = None
-        self._hub: Hub | None = None
         #: How many failures were handed over: what somebody waits for may follow one of them in a chain or a chord.
         self._failures = 0
         #: Whether the store could ever be read.
@@ -52,9 +52,7 @@ class ResultConsumer(BaseResultConsumer):
 
     def _reset(self) -> None:
         """Start as new: in the child of a fork, nobody waits at first."""
-        self._waiters: Waiters | None = None
-        #: Threads that begin to wait at once must find the same register.
-        self._making = threading.Lock()
+        self.__dict__.pop("waiters", None)
         #: What nobody has drained yet: the latest record of each task.
         self._arrived: OrderedDict[str, TaskRecord] = OrderedDict()
         self._changed = threading.Condition()
@@ -62,25 +60,20 @@ class ResultConsumer(BaseResultConsumer):
         #: One for each thread that drains. A list, because its changes are atomic.
         self._draining: list[None] = []
 
-    @property
+    @once
     def waiters(self) -> Waiters:
         """Who waits in this process."""
-        if self._waiters is None:
-            hub = self.hub
-            with self._making:
-                if self._waiters is None:
-                    self._waiters = Waiters(hub, forget=self._forget)
-        return self._waiters
+        return Waiters(self.hub, forget=self._forget)
 
-    @property
+    @once
     def hub(self) -> Hub:
         """What reads the records that somebody waits for."""
-        if self._hub is None:
-            store = self.backend.store
-            with self._making:
-                if self._hub is None:
-                    self._hub = Hub(store, self._deliver, self._answer, self._urgent)
-        return self._hub
+        return Hub(self.backend.store, self._deliver, self._answer, self._urgent)
+
+    @property
+    def _known_waiters(self) -> Waiters | None:
+        """Who waits, unless nobody ever did."""
+        return vars(self).get("waiters")
 
     def _deliver(self, records: list[TaskRecord]) -> None:
         """In the hub's thread: hand over to coroutines, and to whoever drains: callbacks run where somebody waits."""
@@ -104,22 +97,23 @@ class ResultConsumer(BaseResultConsumer):
 
     def stop(self) -> None:
         """Wait for nothing any more."""
-        if self._hub is not None:
-            self._hub.close()
+        if "hub" in vars(self):
+            self.hub.close()
 
     def discard(self, result: Any) -> None:
         """`result` waits no more. Never blocks."""
-        if self._waiters is not None:
-            self._waiters.discard(result)
+        if (waiters := self._known_waiters) is not None:
+            waiters.discard(result)
 
     def release(self, result: Any) -> None:
         """`result` has finished, or nobody holds it any more. Called from finalisers: never blocks."""
-        if self._waiters is not None:
-            self._waiters.release(result)
+        if (waiters := self._known_waiters) is not None:
+            waiters.release(result)
 
     def cancel_for(self, task_id: str) -> None:
         """Nobody waits for this task any more."""
-        for result in self._waiters.of(task_id) if self._waiters is not None else ():
+        waiters = self._known_waiters
+        for result in waiters.of(task_id) if waiters is not None else ():
             self.discard(result)
 
     def drain_events(self, timeout: float | None = None) -> None:

@@ -218,8 +218,9 @@ def stamps_of(stamps: Any) -> dict[str, Any] | None:
     if not isinstance(stamps, dict) or not stamps:
         return None
     encoded = codec.encode({str(key): value for key, value in stamps.items()}, lenient=True)
+    document: dict[str, Any]
     document, _ = snapshot(encoded)
-    return document  # type: ignore[no-any-return]
+    return document
 
 
 def parse_time(value: Any) -> datetime | None:

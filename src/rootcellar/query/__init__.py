@@ -20,7 +20,7 @@ first term.
 from rootcellar.query.aggregates import Aggregate, Statistic, aggregate, sort_statistics
 from rootcellar.query.checks import check_condition, check_tree, suggest
 from rootcellar.query.face import Expression, F, Field
-from rootcellar.query.meaning import evaluate, matches, pattern_regex
+from rootcellar.query.meaning import evaluate, matches, pattern_regex, requires
 from rootcellar.query.paging import NEWEST_FIRST, Order, Page, Query
 from rootcellar.query.tree import (
     AGGREGATE_FIELDS,
@@ -77,6 +77,7 @@ __all__ = [
     "evaluate",
     "matches",
     "pattern_regex",
+    "requires",
     "sort_statistics",
     "suggest",
 ]

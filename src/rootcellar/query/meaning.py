@@ -13,6 +13,7 @@ from rootcellar.query.tree import (
     FIELD_KINDS,
     ORDER_OPS,
     And,
+    Condition,
     Kind,
     Node,
     Not,
@@ -50,6 +51,19 @@ def matches(where: Node, record: TaskRecord) -> bool:
     if FIELD_KINDS[where.field] is Kind.DOCUMENT:
         return _document_matches(where.op, value, where.value)
     return _column_matches(where.op, value, where.value)
+
+
+def requires(where: Node, field: str) -> bool:
+    """Whether only records that have `field` can match `where`; False where that is not seen at once."""
+    if isinstance(where, And):
+        return any(requires(node, field) for node in where.nodes)
+    if not isinstance(where, Condition) or where.value is None or where.op not in _BOUNDS:
+        return False
+    implied = field == "updated_at" and where.field in {"queued_at", "started_at", "finished_at"}
+    return where.field == field or implied
+
+
+_BOUNDS: Final = frozenset({*ORDER_OPS, Op.EQ})
 
 
 def _lookup(value: Any, path: tuple[PathPart, ...]) -> Any:

@@ -380,11 +380,11 @@ def test_what_a_thread_sleeps_for_is_urgent_and_what_is_only_held_is_not(
 def test_a_hub_thread_is_started_only_by_a_wait(app: Celery, backend: RootcellarBackend) -> None:
     backend.mark_as_done("a", 1)
     assert AsyncResult("a", app=app).state == "SUCCESS"
-    assert backend.result_consumer._hub is None
+    assert "hub" not in vars(backend.result_consumer)
 
 
 def test_results_that_nobody_waited_for_start_nothing(app: Celery, backend: RootcellarBackend) -> None:
     """The finaliser of every result object comes by."""
     for number in range(1000):
         AsyncResult(f"t{number}", app=app)
-    assert backend.result_consumer._waiters is None
+    assert "waiters" not in vars(backend.result_consumer)

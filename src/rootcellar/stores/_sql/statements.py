@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from rootcellar.query import Aggregate, And, Condition, Node, Op, Order, Query, Scalar, Statistic
+from rootcellar.query import Aggregate, Node, Order, Query, Scalar, Statistic, requires
 from rootcellar.stores._sql.columns import COLUMN_NAMES
 from rootcellar.stores._sql.conditions import FALSE, Conditions
 from rootcellar.stores._sql.dialect import Bindings, Dialect
@@ -19,7 +19,6 @@ SELECTED: Final = ", ".join(COLUMN_NAMES)
 _ALWAYS_SET: Final = frozenset({"id", "state", "attempt"})
 #: Of records that have the one, the other is the same, and it has an index.
 _SAME: Final = {"finished_at": "updated_at"}
-_BOUNDS: Final = frozenset({Op.LT, Op.LE, Op.GT, Op.GE, Op.EQ})
 
 
 class Statement(NamedTuple):
@@ -75,7 +74,7 @@ class Statements:
         first = order[0].field
         if after is None or after[0] is not None:
             yield self._page(query, order, after, missing=False)
-        if first not in _ALWAYS_SET and not _requires(query.where, first):
+        if first not in _ALWAYS_SET and not requires(query.where, first):
             rest = None if after is None or after[0] is not None else after[1:]
             yield self._page(query, order[1:], rest, missing=True)
 
@@ -175,13 +174,3 @@ def _behind(bind: Bindings, terms: Sequence[_Term], after: Sequence[Scalar]) -> 
         else:
             clause = f"({term.column} {sign}= {place} AND ({behind} OR {clause}))"
     return clause
-
-
-def _requires(where: Node, field: str) -> bool:
-    """Whether only records that have a `field` can match."""
-    if isinstance(where, And):
-        return any(_requires(node, field) for node in where.nodes)
-    if not isinstance(where, Condition) or where.value is None or where.op not in _BOUNDS:
-        return False
-    implied = field == "updated_at" and where.field in {"queued_at", "started_at", "finished_at"}
-    return where.field == field or implied

@@ -8,7 +8,6 @@ from typing import Any, Final, NamedTuple
 from rootcellar.query import (
     FIELD_KINDS,
     Aggregate,
-    And,
     Condition,
     Kind,
     Node,
@@ -18,6 +17,7 @@ from rootcellar.query import (
     Query,
     Scalar,
     Statistic,
+    requires,
 )
 from rootcellar.record import microseconds
 from rootcellar.stores.mongodb.conditions import (
@@ -37,7 +37,6 @@ Pipeline = list[dict[str, Any]]
 
 #: Of records that have the one, the other is the same, and it has an index.
 _SAME: Final = {"finished_at": "updated_at"}
-_BOUNDS: Final = frozenset({Op.LT, Op.LE, Op.GT, Op.GE, Op.EQ})
 #: Where a pipeline keeps what it computes to sort by.
 _SORTED: Final = "rootcellar_sort"
 
@@ -64,7 +63,7 @@ def find(query: Query) -> Iterator[Pipeline]:
     first = order[0].field
     if after is None or after[0] is not None:
         yield _page(query, order, after, missing=False)
-    if first not in _ALWAYS_SET and not _requires(query.where, first):
+    if first not in _ALWAYS_SET and not requires(query.where, first):
         rest = None if after is None or after[0] is not None else after[1:]
         yield _page(query, order[1:], rest, missing=True)
 
@@ -142,16 +141,6 @@ def _behind(terms: Sequence[_Term], after: Sequence[Scalar]) -> Filter:
             choices.append({key: None})
         clause = {"$or": choices}
     return clause
-
-
-def _requires(where: Node, field: str) -> bool:
-    """Whether only records that have a `field` can match."""
-    if isinstance(where, And):
-        return any(_requires(node, field) for node in where.nodes)
-    if not isinstance(where, Condition) or where.value is None or where.op not in _BOUNDS:
-        return False
-    implied = field == "updated_at" and where.field in {"queued_at", "started_at", "finished_at"}
-    return where.field == field or implied
 
 
 def offloaded_among(where: Node) -> Filter | None:

@@ -49,22 +49,21 @@ def insert_sql(task: str, presence: str) -> str:
 
 def plain_sql(task: str, presence: str) -> str:
     """The plain form; see `insert_sql`."""
-    joined = {
-        "metadata": _join_by_key("metadata", None),
-        "metadata_order": _join_by_key("metadata_order", None),
-        "history": _join_histories(None),
-    }
-    return _merge(task, presence, joined, _PLAINLY_JOINED)
+    return _merge(task, presence, _joined(), _PLAINLY_JOINED)
 
 
 def whole_sql(task: str, presence: str) -> str:
     """The whole form; see `insert_sql`."""
-    joined = {
-        "metadata": _join_by_key("metadata", _NEWER_VALUES),
-        "metadata_order": _join_by_key("metadata_order", _NEWER_STAMPS),
-        "history": _join_histories(_UNION),
+    return _merge(task, presence, _joined(_NEWER_VALUES, _NEWER_STAMPS, _UNION), _CHANGES)
+
+
+def _joined(values: str | None = None, stamps: str | None = None, union: str | None = None) -> dict[str, str]:
+    """What becomes of the columns that are joined part by part, with subqueries for what is not found without one."""
+    return {
+        "metadata": _join_by_key("metadata", values),
+        "metadata_order": _join_by_key("metadata_order", stamps),
+        "history": _join_histories(union),
     }
-    return _merge(task, presence, joined, _CHANGES)
 
 
 def _insert(task: str) -> str:
