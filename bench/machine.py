@@ -11,6 +11,8 @@ from statistics import median
 
 import msgspec
 
+from bench.disk import appending
+
 _PACKAGES = ("celery", "kombu", "redis", "SQLAlchemy", "psycopg", "PyMySQL", "msgspec")
 
 
@@ -59,11 +61,5 @@ def _processor() -> str:
 
 
 def _fsync(folder: Path) -> float:
-    times = []
-    with (folder / "fsync").open("wb", buffering=0) as file:
-        for _ in range(100):
-            start = time.perf_counter()
-            file.write(b"x" * 4096)
-            os.fdatasync(file.fileno())
-            times.append(time.perf_counter() - start)
-    return median(times) * 1000
+    with appending(folder) as append:
+        return median(append() for _ in range(100)) * 1000

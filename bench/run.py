@@ -77,7 +77,7 @@ class Run:
             if "queries" in self._parts:
                 queries.measure(engine, url, self._scale, self.report)
             if "cleanup" in self._parts:
-                cleanup.measure(engine, url, self._scale, self.report)
+                cleanup.measure(engine, url, self._folder, self._scale, self.report)
 
     def _with_workers(self, servers: Fleet) -> None:
         with ExitStack() as up:
