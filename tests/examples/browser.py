@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,9 +42,7 @@ def chromium() -> tuple[Path, Programs]:
     Raises:
         Unavailable: it cannot be had here.
     """
-    name = next(
-        (name for name in NAMES if any((Path(place) / name).exists() for place in os.get_exec_path())), NAMES[0]
-    )
+    name = next(filter(shutil.which, NAMES), NAMES[0])
     sources: tuple[Source, ...] = (Installed(), *((_PACKAGES,) if name == NAMES[0] else ()))
     programs = first_of(sources, (name,))
     return programs[name], programs
