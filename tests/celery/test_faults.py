@@ -168,17 +168,19 @@ def set_up_ten_times(url: str) -> None:
 
 @pytest.mark.store("sqlite")
 def test_two_runs_of_one_task_racing_to_finish(make_shop: MakeShop, tmp_path: Path) -> None:
-    """The same message delivered to two workers at once: one value, and both runs in the history."""
+    """The same task delivered to two processes at once: one value, and both runs in the history.
+
+    Not to the microsecond: two ends at the same time on the same worker are one entry of the history.
+    """
     shop = make_shop(f"rootcellar+sqlite:///{tmp_path / 'records.sqlite3'}")
     shop.start_worker("prefork", 2)
     for attempt in range(5):
         task_id = f"raced-{attempt}"
-        signature = shop.task("nap")(0.3)
-        first = signature.apply_async(task_id=task_id)
-        signature.apply_async(task_id=task_id)
-        assert first.get(timeout=15) == 0.3
+        first, _ = (shop.task("nap")(seconds).apply_async(task_id=task_id) for seconds in (0.3, 0.301))
+        value = first.get(timeout=15)
         record = wait_until(lambda: with_both_runs(shop.store, task_id))  # noqa: B023 - called in this round
-        assert record.result == 0.3
+        assert record.result == value
+        assert value in {0.3, 0.301}
 
 
 def with_both_runs(store: Store, task_id: str) -> TaskRecord | None:
