@@ -240,7 +240,7 @@ def test_who_goes_away_leaves_nothing_behind(engine: str, here: Place, monkeypat
     watchers = watchers_of(here, monkeypatch)
     url = here.elsewhere.backend.store.url
     assert here.result("unknown").state == "PENDING"
-    at_first = connections(url)
+    at_first = settled_connections(url)
     with pytest.raises(CeleryTimeoutError):
         here.result("given up").get(timeout=0.01)
     dropped = here.result("dropped")
