@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from celery._state import _set_task_join_will_block
 from celery.result import AsyncResult, GroupResult, ResultSet, allow_join_result
@@ -183,6 +184,13 @@ def intervals(script: Script) -> Outcome:
 
 
 @part
+def the_interval_of_what_has_finished(script: Script) -> Outcome:
+    calls: list[int] = []
+    script.succeed("a")
+    return outcome(lambda: script.result().get(timeout=30, on_interval=lambda: calls.append(1))), calls
+
+
+@part
 def an_interval_that_fails(script: Script) -> Outcome:
     def give_up() -> None:
         raise LookupError("enough")
@@ -205,6 +213,21 @@ def a_parent_that_fails_meanwhile(script: Script) -> Outcome:
     child = script.result("b", parent=script.result("a"))
     script.later(script.fail, "a")
     return outcome(child.get, timeout=30)
+
+
+@part
+def a_parent_that_fails_as_the_wait_begins(script: Script) -> Outcome:
+    """After the look at the parents; and so did what follows it, before it was first read."""
+    child, backend = script.result("b", parent=script.result("a")), script.app.backend
+    begin = backend.add_pending_result
+
+    def fail_first(result: AsyncResult, **options: Any) -> Any:
+        script.fail("a")
+        script.fail("b")
+        return begin(result, **options)
+
+    with patch.object(backend, "add_pending_result", fail_first):
+        return outcome(child.get, timeout=30)
 
 
 @contextmanager

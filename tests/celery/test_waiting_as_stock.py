@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -24,6 +25,7 @@ def pair_on(url: str) -> Iterator[Pair]:
     """The one who waits, and the one who works."""
     apps = app_on(url), app_on(url)
     yield apps
+    gc.collect()  # a stock result that is collected once its server has ended raises
     for app in apps:
         close(app)
 
