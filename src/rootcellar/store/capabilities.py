@@ -17,6 +17,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     native_expiry: bool = False
     push: bool = False
     transactions: bool = False
+    parallel_writes: bool = True
     shared: bool = True
     durable: bool = True
     max_value_bytes: int | None = None
@@ -30,6 +31,7 @@ MEANINGS: dict[str, str] = {
     "native_expiry": "The engine removes expired records by itself; without it, `cleanup` does, in bounded batches.",
     "push": "Waiting is woken by the engine; without it, one batched query serves all waiters.",
     "transactions": "Several writes become visible together; without it, each write by itself is atomic.",
+    "parallel_writes": "Several batches are written at a time; without it, one waits for the other.",
     "shared": "Other processes and hosts see the records; without it, only this process does.",
     "durable": "A record survives a restart of the engine under its default settings.",
     "max_value_bytes": "The largest record the engine holds, in bytes; a larger one is refused with a clear error.",

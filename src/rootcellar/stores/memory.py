@@ -32,7 +32,12 @@ class MemoryStore(Store):
     """Records in a dict of this process. Two stores share nothing, even with the same URL."""
 
     capabilities: ClassVar = Capabilities(
-        atomic_merge=True, native_query=True, shared=False, durable=False, transactions=True
+        atomic_merge=True,
+        native_query=True,
+        transactions=True,
+        parallel_writes=False,
+        shared=False,
+        durable=False,
     )
 
     def __init__(self, url: StoreURL) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import ClassVar
 
 import pytest
 
@@ -14,12 +15,18 @@ from rootcellar.celery.writer import commits as module
 from rootcellar.celery.writer.commits import GroupCommit
 from rootcellar.errors import SchemaError, ValueTooLarge
 from rootcellar.record import TaskRecord
+from rootcellar.store.capabilities import Capabilities
 from tests.unit.writer.conftest import MakeWriter
 from tests.unit.writer.stores import FailingStore, delta, eventually, states
 
 
+def only_lane(writer: Writer) -> GroupCommit:
+    (lane,) = writer._commits._lanes
+    return lane
+
+
 def queued(writer: Writer) -> int:
-    return len(writer._commits._tickets)
+    return len(only_lane(writer)._tickets)
 
 
 def behind_a_leader(store: FailingStore, writer: Writer, ids: list[str]) -> tuple[Future[None], list[Future[None]]]:
@@ -142,7 +149,8 @@ def test_a_leader_that_is_interrupted_leaves_the_others_to_the_next(
     error: BaseException, store: FailingStore, make_writer: MakeWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer = make_writer()
-    commit = writer._commits._commit
+    lane = only_lane(writer)
+    commit = lane._commit
     calls: list[int] = []
 
     def interrupted(deltas: object) -> object:
@@ -151,7 +159,7 @@ def test_a_leader_that_is_interrupted_leaves_the_others_to_the_next(
             raise error
         return commit(deltas)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(writer._commits, "_commit", interrupted)
+    monkeypatch.setattr(lane, "_commit", interrupted)
     outcomes: list[BaseException | None] = []
     store.hang()
     threads = [threading.Thread(target=_note(writer, task_id, outcomes)) for task_id in "abcd"]
@@ -184,7 +192,7 @@ def _note(writer: Writer, task_id: str, outcomes: list[BaseException | None]) ->
 def test_a_leadership_left_behind_by_an_interrupt_holds_nobody_up(store: FailingStore, make_writer: MakeWriter) -> None:
     """A signal's exception can strike between any two steps of the main thread."""
     writer = make_writer()
-    writer._commits._leader = threading.get_ident()
+    only_lane(writer)._leader = threading.get_ident()
     writer.write(delta("a", "SUCCESS"))
     assert store.get("a")
 
@@ -218,3 +226,45 @@ def test_many_threads_lose_nothing(store: FailingStore, make_writer: MakeWriter)
     assert writer.flush()
     assert {tuple(states(record)) for record in store.scan()} == {("QUEUED", "STARTED", "SUCCESS")}
     assert store.count() == 400
+
+
+class SideBySide(FailingStore):
+    """As a server, which takes batches of several connections at a time. Says how many it had at most."""
+
+    capabilities: ClassVar = Capabilities(atomic_merge=True)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.most = 0
+        self._now: list[None] = []
+
+    def _apply(self, deltas: list[TaskRecord]) -> None:
+        self._now.append(None)
+        self.most = max(self.most, len(self._now))
+        super()._apply(deltas)
+        self._now.pop()
+
+
+class TestAStoreThatWritesSideBySide:
+    @pytest.fixture
+    def store(self) -> SideBySide:
+        return SideBySide()
+
+    def test_two_batches_are_under_way_and_no_third(self, store: SideBySide, make_writer: MakeWriter) -> None:
+        writer, ids = make_writer(), list("abcdef")
+        store.hang()
+        with ThreadPoolExecutor(len(ids)) as pool:
+            for task_id in ids:
+                pool.submit(writer.write, delta(task_id, "SUCCESS"))
+            eventually(lambda: sum(len(lane._tickets) for lane in writer._commits._lanes) == len(ids) - 2)
+            assert store.most == 2
+            store.gate.set()
+        assert sorted(map(len, store.batches)) == [1, 1, 2, 2]
+        assert store.most == 2
+
+    def test_a_thread_keeps_to_its_lane(self, store: SideBySide, make_writer: MakeWriter) -> None:
+        writer = make_writer()
+        for task_id in "abc":
+            writer.write(delta(task_id, "SUCCESS"))
+        assert sorted(lane._ended > 0 for lane in writer._commits._lanes) == [False, True]
+        assert len(store.batches) == 3

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from rootcellar.record import TaskRecord
+from rootcellar.record import TaskRecord
 
 #: The part of a commit's length that a leader may wait for the others that were there at the last one.
 PATIENCE: Final = 0.5
@@ -16,6 +16,10 @@ PATIENCE: Final = 0.5
 _LONGEST: Final = 0.01
 #: After so many times as long as one thread was away, the others should be back.
 _AWAY: Final = 2.0
+
+
+#: Takes a batch; gives the errors of the records that were refused, by task id.
+Commit = Callable[[list[TaskRecord]], Mapping[str, Exception]]
 
 
 class _Ticket:
@@ -32,16 +36,15 @@ class _Ticket:
 class GroupCommit:
     """Commits records in batches: whoever finds nobody at it takes everybody's, the others wait for him.
 
-    `commit` takes a batch and returns the errors of the records that were refused, by task id. A thread that is alone
-    pays two uncontended locks and waits for nobody. A thread that is interrupted while it waits leaves its record with
-    the batch.
+    A thread that is alone pays two uncontended locks and waits for nobody. A thread that is interrupted while it waits
+    leaves its record with the batch.
 
     Where a commit takes long beside what the threads do between two, the leader gives those who were at the last one
     time to come again: without that, two halves of them take turns (the same idea as PostgreSQL's ``commit_delay``).
     Where it does not take long, taking turns is better: one half works while the other is written.
     """
 
-    def __init__(self, commit: Callable[[list[TaskRecord]], Mapping[str, Exception]]) -> None:
+    def __init__(self, commit: Commit) -> None:
         self._commit = commit
         self.reset()
 
@@ -113,3 +116,29 @@ def _settle(batch: list[_Ticket], errors: Mapping[str, Exception]) -> None:
     for ticket in batch:
         ticket.error = errors.get(ticket.delta.id)
         ticket.done = True
+
+
+class Lanes:
+    """Group commits side by side, for a store that writes side by side: at work on one batch, it is sent the next.
+
+    A thread keeps to its lane. More lanes than two make batches small, and cost more than they save.
+    """
+
+    def __init__(self, commit: Commit, count: int) -> None:
+        self._lanes = [GroupCommit(commit) for _ in range(count)]
+        self.reset()
+
+    def reset(self) -> None:
+        """Start as new: in the child of a fork."""
+        self._turns = itertools.cycle(self._lanes)
+        self._own = threading.local()
+        for lane in self._lanes:
+            lane.reset()
+
+    def write(self, delta: TaskRecord) -> None:
+        """As `GroupCommit.write`."""
+        try:
+            lane: GroupCommit = self._own.lane
+        except AttributeError:
+            lane = self._own.lane = next(self._turns)
+        lane.write(delta)

@@ -11,7 +11,7 @@ from logging import getLogger
 from typing import TYPE_CHECKING
 
 from rootcellar.celery.writer.behind import Draft, WriteBehind, record_of
-from rootcellar.celery.writer.commits import GroupCommit
+from rootcellar.celery.writer.commits import Lanes
 from rootcellar.celery.writer.delivery import Delivery
 from rootcellar.errors import RootcellarError
 from rootcellar.record import join
@@ -50,7 +50,7 @@ class Writer:
         self._settings = settings
         self._replays = replays
         self._delivery = Delivery(store, settings, spool, handlers or {})
-        self._commits = GroupCommit(self._delivery.apply_each)
+        self._commits = Lanes(self._delivery.apply_each, 2 if store.capabilities.parallel_writes else 1)
         self._behind = WriteBehind(
             self._write_behind, self._overflow, interval=settings.flush_interval, size=settings.flush_size
         )

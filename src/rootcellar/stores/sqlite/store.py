@@ -61,6 +61,7 @@ class SQLiteStore(SQLStore):
         native_query=True,
         path_index=True,
         transactions=True,
+        parallel_writes=False,
         max_value_bytes=1_000_000_000,
     )
     dialect: ClassVar = SQLiteDialect()
