@@ -34,7 +34,8 @@ class Script:
 
     def group(self, tasks: str = "abc") -> GroupResult:
         """A new result object of a group, of tasks with a letter each."""
-        return GroupResult(f"{self.name}-group", [self.result(task) for task in tasks], app=self.app)
+        made: GroupResult = self.app.GroupResult(f"{self.name}-group", [self.result(task) for task in tasks])
+        return made
 
     def succeed(self, *tasks: str) -> None:
         """These tasks return their names."""
@@ -384,7 +385,25 @@ def a_group_of_which_one_fails(script: Script) -> Outcome:
     raised = [outcome(getattr(script.group(), join), timeout=30) for join in JOINS]
     read = [outcome(getattr(script.group(), join), timeout=30, propagate=False) for join in JOINS]
     group = script.group()
-    return raised, read, group.failed(), group.successful(), group.completed_count()
+    return raised, read, group.failed(), group.successful(), group.completed_count(), outcome(group.maybe_throw)
+
+
+@part
+def a_group_that_is_asked_meanwhile(script: Script) -> Outcome:
+    """Each by a group that knows nothing yet."""
+    found: list[Any] = []
+    for task in ("b", "a", None):
+        seen: list[Any] = []
+        group = script.group()
+        found.append((group.failed(), script.group().completed_count(), outcome(script.group().maybe_throw)))
+        group.maybe_throw(
+            propagate=False, callback=lambda *told, seen=seen: seen.append((script.task(told[0]), told[1]))
+        )
+        found.append(sorted(seen, key=repr))
+        if task:
+            script.succeed(task)
+    script.fail("c")
+    return found, script.group().failed(), script.group().completed_count(), outcome(script.group().maybe_throw)
 
 
 @part

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from rootcellar.store import Store, open_url
-from rootcellar.stores.mongodb import MongoDBStore
-from rootcellar.stores.mongodb.push import Listener
+from rootcellar.stores.mongodb import MongoDBStore, push
+from rootcellar.stores.mongodb.client import Documents
+from rootcellar.stores.mongodb.push import Listener, Stream, open_stream
 from rootcellar.testing.samples import failed, progressed, queued, started, succeeded
 from tests.servers.server import Server
 
@@ -63,6 +65,66 @@ def test_only_what_finished_and_is_waited_for_is_named(store: MongoDBStore, list
         found |= listener.wait(5) or set()
     assert found == {"a", "d"}
     assert listener.wait(0.3) == frozenset()
+
+
+class Answers:
+    """A stream that counts what the server answers with."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self.batches = 0
+
+    def try_next(self) -> Any:
+        batch = self._stream.try_next()
+        self.batches += batch is not None
+        return batch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> list[Answers]:
+    """The streams that are opened."""
+    made: list[Answers] = []
+
+    def counted(collection: Documents) -> Any:
+        made.append(Answers(open_stream(collection)))
+        return made[-1]
+
+    monkeypatch.setattr(push, "open_stream", counted)
+    return made
+
+
+def test_what_finishes_during_a_rest_is_told_together(
+    store: MongoDBStore, answers: list[Answers], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Listener, "rest", 0.5)
+    watcher, ids = store.watcher(), {f"t{number}" for number in range(50)}
+    watcher.watch(ids)
+    for task_id in sorted(ids):
+        store.apply([succeeded(task_id, 1)])
+    found: set[str] = set()
+    deadline = time.monotonic() + 20
+    while found != ids and time.monotonic() < deadline:
+        found |= watcher.wait(5) or set()
+    watcher.close()
+    assert found == ids
+    assert answers[0].batches < len(ids) / 4
+
+
+def test_while_nobody_waits_the_stream_is_asked_seldom(store: MongoDBStore, answers: list[Answers]) -> None:
+    watcher = store.watcher()
+    assert isinstance(watcher, Listener)
+    for number in range(50):
+        store.apply([succeeded(f"t{number}", 1)])
+    watcher.watch({"t0", "late"})
+    store.apply([succeeded("late", 1)])
+    assert named(watcher, "late")
+    assert answers[0].batches < 50 / 4
+    watcher.unwatch({"t0", "late"})
+    assert not watcher._is_needed.is_set()
+    watcher.close()
 
 
 def test_a_stream_whose_cursor_was_killed_is_opened_again(store: MongoDBStore, listener: Listener) -> None:

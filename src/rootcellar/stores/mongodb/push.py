@@ -11,9 +11,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from logging import getLogger
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from pymongo.change_stream import CollectionChangeStream
+from bson import decode_all
+from pymongo.command_cursor import RawBatchCommandCursor
 from pymongo.errors import OperationFailure, PyMongoError
 
 from rootcellar.background import start_thread
@@ -23,9 +24,9 @@ from rootcellar.stores.mongodb.client import Documents
 
 logger = getLogger(__name__)
 
-Stream = CollectionChangeStream[dict[str, Any]]
+Stream = RawBatchCommandCursor[Any]
 
-#: Milliseconds that the server holds a question for changes; a watcher that is closed ends within that time.
+#: Milliseconds that the server holds a question for changes; a watcher that is closed ends within about that time.
 _AWAIT: Final = 250
 #: Error codes: the server is no member of a set, has no change streams, or none of this database, or the user has no
 #: right to them.
@@ -33,6 +34,7 @@ _NEVER: Final = frozenset({13, 73, 40573, 303, 8000})
 
 _READY: Final = sorted(READY_STATES)
 _FINISHED: Final[list[dict[str, Any]]] = [
+    {"$changeStream": {}},
     {
         "$match": {
             "$or": [
@@ -47,13 +49,23 @@ _FINISHED: Final[list[dict[str, Any]]] = [
 
 
 def open_stream(collection: Documents) -> Stream:
-    """The stream of the tasks that finish from now on."""
-    return collection.watch(_FINISHED, max_await_time_ms=_AWAIT)
+    """The stream of the tasks that finish from now on, a batch for each answer of the server.
+
+    The driver's own change streams do not tell which changes came together.
+    """
+    opened = collection.aggregate_raw_batches(_FINISHED, maxAwaitTimeMS=_AWAIT)
+    return cast("Stream", opened)  # the driver's types name the class that `find` has
 
 
 class Listener(Watcher):
-    """Waits for what a change stream tells; polls where there is none to be had."""
+    """Waits for what a change stream tells; polls where there is none to be had.
 
+    A stream tells of every task of the collection. Where they finish one after the other it would answer for each: so
+    it is asked again after a rest, and for what came meanwhile together; while nobody waits for anything, seldom.
+    """
+
+    #: Seconds of that rest.
+    rest = 0.005
     #: Seconds until a lost stream is opened again: the first time and at most.
     first_pause = 0.1
     last_pause = 15.0
@@ -63,6 +75,7 @@ class Listener(Watcher):
         self._collection = collection
         self._changed = threading.Condition()
         self._watched: set[str] = set()
+        self._is_needed = threading.Event()
         self._finished: set[str] = set()
         # Whether something may have finished that the stream did not tell.
         self._missed = False
@@ -80,6 +93,7 @@ class Listener(Watcher):
         """See `Watcher.watch`."""
         with self._changed:
             self._watched.update(ids)
+            self._is_needed.set()
         if not self.listening:
             super().watch(ids)
 
@@ -88,6 +102,8 @@ class Listener(Watcher):
         with self._changed:
             self._watched.difference_update(ids)
             self._finished.difference_update(ids)
+            if not self._watched:
+                self._is_needed.clear()
 
     def wait(self, timeout: float) -> frozenset[str] | None:
         """See `Watcher.wait`."""
@@ -116,6 +132,7 @@ class Listener(Watcher):
     def close(self) -> None:
         """See `Watcher.close`."""
         self._ended = True
+        self._is_needed.set()
         self.wake()
         self._thread.join(4 * _AWAIT / 1000)
 
@@ -144,18 +161,21 @@ class Listener(Watcher):
     def _read(self, stream: Stream) -> bool:
         """Take in what the stream has; False when it is lost."""
         try:
-            change = stream.try_next()
+            batch = stream.try_next()
         except PyMongoError as error:
             logger.debug("the change stream was lost: %s", type(error).__name__)
             return False
-        if change is not None and "documentKey" in change:
-            self._take(change["documentKey"]["_id"])
+        if batch is not None:
+            self._take({change["documentKey"]["_id"] for change in decode_all(batch) if "documentKey" in change})
+            time.sleep(self.rest)
+        self._is_needed.wait(_AWAIT / 1000)
         return stream.alive
 
-    def _take(self, task_id: Any) -> None:
+    def _take(self, ids: set[Any]) -> None:
         with self._changed:
-            if task_id in self._watched:
-                self._finished.add(task_id)
+            finished = ids & self._watched
+            if finished:
+                self._finished |= finished
                 self._changed.notify_all()
 
     def _tell_missed(self) -> None:
