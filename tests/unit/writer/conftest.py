@@ -24,8 +24,10 @@ def short_delays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def store() -> FailingStore:
-    return FailingStore()
+def store(request: pytest.FixtureRequest) -> FailingStore:
+    """Of the kind that a test asks for, indirectly."""
+    kind: type[FailingStore] = getattr(request, "param", FailingStore)
+    return kind()
 
 
 @pytest.fixture

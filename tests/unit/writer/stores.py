@@ -7,10 +7,11 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from rootcellar.errors import StoreUnavailable, ValueTooLarge
 from rootcellar.record import Change, TaskRecord
+from rootcellar.store.capabilities import Capabilities
 from rootcellar.store.url import parse
 from rootcellar.stores.memory import MemoryStore
 
@@ -58,6 +59,25 @@ class FailingStore(MemoryStore):
         self.batches.append([delta.id for delta in deltas])
         if random.random() < self.failing:
             raise StoreUnavailable("the connection was lost behind: the store has it all the same")
+
+
+class SideBySide(FailingStore):
+    """As a server, which takes batches of several connections at a time. Says how many it had at most."""
+
+    capabilities: ClassVar = Capabilities(atomic_merge=True)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.most = 0
+        self._now: list[None] = []
+
+    def _apply(self, deltas: list[TaskRecord]) -> None:
+        self._now.append(None)
+        self.most = max(self.most, len(self._now))
+        try:
+            super()._apply(deltas)
+        finally:
+            self._now.pop()
 
 
 def delta(task_id: str, state: str, **values: Any) -> TaskRecord:

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import ClassVar
 
 import pytest
 
@@ -15,9 +14,8 @@ from rootcellar.celery.writer import commits as module
 from rootcellar.celery.writer.commits import GroupCommit
 from rootcellar.errors import SchemaError, ValueTooLarge
 from rootcellar.record import TaskRecord
-from rootcellar.store.capabilities import Capabilities
 from tests.unit.writer.conftest import MakeWriter
-from tests.unit.writer.stores import FailingStore, delta, eventually, states
+from tests.unit.writer.stores import FailingStore, SideBySide, delta, eventually, states
 
 
 def only_lane(writer: Writer) -> GroupCommit:
@@ -210,6 +208,7 @@ def test_what_was_pending_is_not_lost_with_a_final_record_that_is_refused(
     assert states(store.get("a")) == ["STARTED", "FAILURE"]
 
 
+@pytest.mark.parametrize("store", [FailingStore, SideBySide], indirect=True)
 def test_many_threads_lose_nothing(store: FailingStore, make_writer: MakeWriter) -> None:
     writer = make_writer(flush_interval=0.001)
 
@@ -228,28 +227,8 @@ def test_many_threads_lose_nothing(store: FailingStore, make_writer: MakeWriter)
     assert store.count() == 400
 
 
-class SideBySide(FailingStore):
-    """As a server, which takes batches of several connections at a time. Says how many it had at most."""
-
-    capabilities: ClassVar = Capabilities(atomic_merge=True)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.most = 0
-        self._now: list[None] = []
-
-    def _apply(self, deltas: list[TaskRecord]) -> None:
-        self._now.append(None)
-        self.most = max(self.most, len(self._now))
-        super()._apply(deltas)
-        self._now.pop()
-
-
+@pytest.mark.parametrize("store", [SideBySide], indirect=True)
 class TestAStoreThatWritesSideBySide:
-    @pytest.fixture
-    def store(self) -> SideBySide:
-        return SideBySide()
-
     def test_two_batches_are_under_way_and_no_third(self, store: SideBySide, make_writer: MakeWriter) -> None:
         writer, ids = make_writer(), list("abcdef")
         store.hang()

@@ -23,7 +23,7 @@ from rootcellar.errors import (
 )
 from rootcellar.spool import Spool, pack_records
 from tests.unit.writer.conftest import MakeWriter
-from tests.unit.writer.stores import FailingStore, delta, eventually, states
+from tests.unit.writer.stores import FailingStore, SideBySide, delta, eventually, states
 
 AWAY = StoreUnavailable("connection refused")
 
@@ -380,6 +380,7 @@ def test_a_writer_waits_for_its_turn_while_another_process_replays(
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("store", [FailingStore, SideBySide], indirect=True)
 def test_random_failures_lose_nothing(seed: int, store: FailingStore, make_writer: MakeWriter, tmp_path: Path) -> None:
     """Eight threads, a store that fails before and behind at random and is away now and then, a spool that fills up."""
     random.seed(seed)
