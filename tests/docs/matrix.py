@@ -123,6 +123,7 @@ error that names the extra. `rootcellar check URL` tries a store out and says wh
 """
 _NOTES: Final = """\
 But for `shared` and `durable`, a "no" costs time, never correctness: the slower way that the meaning names is taken.
+How threads share writes rests on `parallel_writes` ([why](../adr/0011-two-group-commits-side-by-side.md)).
 Three stores depend on how they are reached:
 
 - `sqlite://` without a path is a database in memory, of one process: neither shared nor durable;

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from logging import getLogger
 from typing import Final
@@ -232,16 +232,20 @@ class Hub:
             return True
 
     def _read(self, ids: Iterable[str]) -> None:
-        wanted = [task_id for task_id in ids if self._seen.get(task_id, _NOTHING_MORE).version != _FINISHED]
+        waits = {
+            task_id: last for task_id in ids if (last := self._seen.get(task_id, _NOTHING_MORE)).version != _FINISHED
+        }
+        wanted = list(waits)
         for start in range(0, len(wanted), CHUNK):
-            self._hand_over(self._store.fetch(wanted[start : start + CHUNK]))
+            self._hand_over(self._store.fetch(wanted[start : start + CHUNK]), waits)
 
-    def _hand_over(self, records: list[TaskRecord]) -> None:
+    def _hand_over(self, records: list[TaskRecord], waits: Mapping[str, _Delivered]) -> None:
+        """Deliver what changed. Not to who began to wait after the read had: a task may be forgotten in between."""
         changed = []
         for record in records:
             version = _FINISHED if record.ready else record.state_order + record.progress_order
-            last = self._seen.get(record.id)
-            if last is not None and last.version != version:
+            last = waits[record.id]
+            if last is self._seen.get(record.id) and last.version != version:
                 last.version = version
                 changed.append(record)
         if changed:

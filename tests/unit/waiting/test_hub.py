@@ -147,6 +147,31 @@ def test_who_comes_later_is_told_again(hub: Hub, store: WatchedStore, delivered:
     eventually(lambda: delivered.states["a"] == ["SUCCESS", "SUCCESS"])
 
 
+def test_who_comes_after_a_read_is_not_told_what_it_read(
+    hub: Hub, store: WatchedStore, delivered: Delivered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task may have been forgotten in between."""
+    fetch, forgotten = store.fetch, threading.Event()
+
+    def forgotten_meanwhile(ids: Iterable[str]) -> list[TaskRecord]:
+        found = fetch(ids)
+        if not forgotten.is_set():
+            store.delete("a")
+            hub.discard(["a"])
+            hub.add(["a"], read=False)
+            forgotten.set()
+        return found
+
+    finish(store, "a")
+    monkeypatch.setattr(store, "fetch", forgotten_meanwhile)
+    hub.add(["a"])
+    eventually(forgotten.is_set)
+    finish(store, "b")
+    hub.add(["b"])
+    eventually(lambda: delivered.states.get("b") == ["SUCCESS"])
+    assert "a" not in delivered.states
+
+
 def test_a_lost_notification_costs_no_more_than_the_backstop(
     hub: Hub, store: WatchedStore, delivered: Delivered
 ) -> None:
@@ -312,7 +337,7 @@ def test_who_leaves_while_a_record_is_handed_over_does_not_stay_behind(hub: Hub,
 
     hub._seen = LeftAtOnce()
     hub.add(["a"])
-    hub._hand_over([Change(id="a", at=START, state="SUCCESS").delta()])
+    hub._hand_over([Change(id="a", at=START, state="SUCCESS").delta()], dict(hub._seen))
     assert delivered.states == {"a": ["SUCCESS"]}
     assert len(hub) == 0
 
