@@ -47,7 +47,7 @@ def _is_unknown(member: Any) -> bool:
     return getattr(member, "_cache", member) is None
 
 
-def install(app: Celery) -> None:
+def make_groups_of_ours(app: Celery) -> None:
     """Have an app make groups of this kind, unless it has made a kind of its own."""
     if type(app).GroupResult is Celery.GroupResult:
         app.GroupResult = app.subclass_with_self(GroupResult)

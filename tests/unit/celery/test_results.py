@@ -12,7 +12,6 @@ from celery.result import AsyncResult, EagerResult, GroupResult
 
 from rootcellar.celery.backend import RootcellarBackend
 from rootcellar.record import TaskRecord
-from tests.unit.celery.conftest import MakeApp
 
 pytestmark = pytest.mark.store("memory")
 
@@ -115,7 +114,7 @@ def test_groups_that_are_restored_are_of_this_kind(app: Celery, group: GroupResu
     assert isinstance(restored, celery.result.GroupResult)
 
 
-def test_an_app_keeps_a_kind_of_its_own(make_app: MakeApp) -> None:
+def test_an_app_keeps_a_kind_of_its_own() -> None:
     class Own(Celery):
         @property
         def GroupResult(self) -> Any:  # noqa: N802 - Celery's name
@@ -124,3 +123,4 @@ def test_an_app_keeps_a_kind_of_its_own(make_app: MakeApp) -> None:
     app = Own("own", broker="memory://", backend="rootcellar+memory://", set_as_current=False)
     assert app.backend
     assert app.GroupResult is celery.result.GroupResult
+    app.close()
