@@ -236,11 +236,8 @@ def reads_of(here: Place) -> list[int]:
 @on_each_store
 @pytest.mark.usefixtures("patience")
 def test_who_goes_away_leaves_nothing_behind(engine: str, here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Given up, forgotten, dropped, called back: no task is watched, and then no thread and no connection is left."""
+    """Given up, forgotten, dropped, called back: no task is watched, and then no thread and no watcher is left."""
     watchers = watchers_of(here, monkeypatch)
-    url = here.elsewhere.backend.store.url
-    assert here.result("unknown").state == "PENDING"
-    at_first = settled_connections(url)
     with pytest.raises(CeleryTimeoutError):
         here.result("given up").get(timeout=0.01)
     dropped = here.result("dropped")
@@ -262,7 +259,21 @@ def test_who_goes_away_leaves_nothing_behind(engine: str, here: Place, monkeypat
     assert here.waited_for() == (0, 0, 0), engine
     eventually(lambda: not waiting_threads())
     eventually(lambda: gc.collect() is not None and not any(watcher() for watcher in watchers))
-    eventually(lambda: connections(url) <= at_first + 1)  # the pool keeps what the hub read with
+
+
+@on_each_store
+@pytest.mark.usefixtures("patience")
+def test_connections_do_not_add_up(engine: str, here: Place) -> None:
+    """One wait after the other, each given up: one connection more for each of them would be seen."""
+    url = here.elsewhere.backend.store.url
+    assert here.result("unknown").state == "PENDING"
+    at_first = settled_connections(url)
+    for number in range(6):
+        with pytest.raises(CeleryTimeoutError):
+            here.result(f"given up {number}").get(timeout=0.01)
+        eventually(lambda: not waiting_threads())
+    # A pool keeps what was in use at once: who asks, the hub, a stream that begins, one that ends.
+    assert settled_connections(url) <= at_first + 3, engine
 
 
 def watchers_of(here: Place, monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[Watcher]]:
@@ -285,7 +296,7 @@ def test_a_group_that_nobody_asks_for_costs_nothing(engine: str, here: Place) ->
     """Celery registers each of its members as it is published. Neither a thread nor a connection comes of it."""
     assert here.result("unknown").state == "PENDING"
     url = here.elsewhere.backend.store.url
-    before = connections(url)
+    before = settled_connections(url)
     reads = reads_of(here)
     group = GroupResult("g", [here.result(f"member-{number}") for number in range(100)], app=here.app)
     assert (waiting_threads(), connections(url), reads) == ([], before, [])
