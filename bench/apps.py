@@ -11,11 +11,14 @@ from celery import Celery
 MARKS = "bench:marks:"
 
 
-def make_app(broker: str, backend: str | None, *, ignore_result: bool = False) -> Celery:
-    """An app with the tasks of the bench, all its settings but these as Celery has them."""
+def make_app(broker: str, backend: str | None, *, ignore_result: bool = False, **settings: Any) -> Celery:
+    """An app with the tasks of the bench, all its settings but these as Celery and the backend have them."""
     app = Celery("bench", broker=broker, backend=backend, set_as_current=False)
     app.conf.update(
-        task_ignore_result=ignore_result, broker_connection_retry_on_startup=True, worker_hijack_root_logger=False
+        task_ignore_result=ignore_result,
+        broker_connection_retry_on_startup=True,
+        worker_hijack_root_logger=False,
+        **settings,
     )
 
     @app.task(name="bench.noop", shared=False)

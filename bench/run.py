@@ -35,24 +35,26 @@ class Run:
         self.report = Report(this_machine(folder), quick=quick)
 
     def measure(self, engines: Sequence[Engine]) -> Report:
-        """Measure on all of `engines`; one whose server cannot be had is left out, and that is said."""
-        with fleet() as servers, ExitStack() as up:
+        """Measure on all of `engines`; one whose server cannot be had is left out, and that is said.
+
+        What is measured by itself has the machine for itself: a server is up no longer than it is needed.
+        """
+        with fleet() as servers:
             for engine in engines:
                 try:
-                    up.enter_context(engine.server(servers, self._folder))
+                    with engine.server(servers, self._folder):
+                        self._tell(engine)
+                        self._by_itself(engine)
                 except Unavailable as reason:
                     self.report.server(engine.title, f"left out: {reason}")
-                    continue
-                self._engines[engine.name] = engine
-                self._tell(engine)
-            for engine in self._engines.values():
-                self._by_itself(engine)
+                else:
+                    self._engines[engine.name] = engine
             if self._parts & {"worker", "get", "group", "chord"}:
                 self._with_workers(servers)
             if self._parts & {"bytes", "queries", "cleanup"}:
-                # One after the other: a million records that are still being written disturb whatever else is measured.
                 for engine in self._engines.values():
-                    self._with_many_records(engine)
+                    with engine.server(servers, self._folder):
+                        self._with_many_records(engine)
         return self.report
 
     def _tell(self, engine: Engine) -> None:
@@ -85,6 +87,8 @@ class Run:
             self.report.server(
                 "Redis (broker, and stock result backend)", f"version={redis.state.version}, appendonly=no, save=never"
             )
+            for engine in self._engines.values():
+                up.enter_context(engine.server(servers, self._folder))
             urls = {name: up.enter_context(engine.database()) for name, engine in self._engines.items()}
             stock = self._stock_contenders(urls) if "chord" in self._parts else {}
             contenders = {**self._contenders(urls), **stock}

@@ -19,7 +19,7 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     fetch_rounds: int = 25
     records: int = 1_000_000
     query_rounds: int = 11
-    writer_alone: float = 10.0
+    writer_alone: float = 60.0
 
 
 FULL = Scale()

@@ -68,7 +68,7 @@ class GroupCommit:
         me, came = threading.get_ident(), time.monotonic()
         with self._turn:
             self._tickets.append(ticket)
-            if len(self._tickets) == self._crowd:
+            if self._leader is not None and len(self._tickets) == self._crowd:
                 self._gathered.notify()
             # A leader of the same thread is one that a signal's exception threw out before it could step down.
             while not ticket.done and self._leader not in {None, me}:
@@ -105,9 +105,10 @@ class GroupCommit:
         They are likely to be `away` as long as this thread was, and a little longer.
         """
         with self._turn:
-            wait = self._ended + _AWAY * away - time.monotonic()
-            if len(self._tickets) < self._crowd and 0 < wait <= min(self._duration, _LONGEST) * PATIENCE:
-                self._gathered.wait_for(lambda: len(self._tickets) >= self._crowd, wait)
+            if len(self._tickets) < self._crowd:
+                wait = self._ended + _AWAY * away - time.monotonic()
+                if 0 < wait <= min(self._duration, _LONGEST) * PATIENCE:
+                    self._gathered.wait_for(lambda: len(self._tickets) >= self._crowd, wait)
             batch, self._tickets = self._tickets, []
         return batch
 
