@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -187,12 +189,88 @@ def _note(writer: Writer, task_id: str, outcomes: list[BaseException | None]) ->
     return write
 
 
-def test_a_leadership_left_behind_by_an_interrupt_holds_nobody_up(store: FailingStore, make_writer: MakeWriter) -> None:
-    """A signal's exception can strike between any two steps of the main thread."""
+def test_a_leadership_left_behind_by_an_interrupt_holds_nobody_up(
+    store: FailingStore, make_writer: MakeWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal's exception can strike between any two steps of the main thread: what it left is put right later."""
     writer = make_writer()
-    only_lane(writer)._leader = threading.get_ident()
-    writer.write(delta("a", "SUCCESS"))
-    assert store.get("a")
+    lane = only_lane(writer)
+    step_down = lane._step_down
+    struck = threading.Event()
+
+    def interrupted(ticket: Any) -> None:
+        if ticket.delta.id != "interrupted" or struck.is_set():
+            return step_down(ticket)
+        struck.set()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lane, "_step_down", interrupted)
+    store.hang()
+    with ThreadPoolExecutor(1) as main, ThreadPoolExecutor(2) as others:
+        first = main.submit(writer.write, delta("interrupted", "SUCCESS"))
+        store.entered.wait()
+        waiting = [others.submit(writer.write, delta(task_id, "SUCCESS")) for task_id in "ab"]
+        eventually(lambda: queued(writer) == 2)
+        store.gate.set()
+        assert isinstance(first.exception(), KeyboardInterrupt)
+        main.submit(writer.write, delta("next", "SUCCESS")).result()
+        for future in waiting:
+            future.result()
+    assert {record.id for record in store.scan()} == {"interrupted", "a", "b", "next"}
+
+
+def test_whoever_is_yet_to_be_woken_is_woken_by_the_next(
+    store: FailingStore, make_writer: MakeWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = make_writer()
+    lane = only_lane(writer)
+    wake = lane._wake
+    calls: list[int] = []
+
+    def interrupted() -> None:
+        calls.append(1)
+        if lane._turns and len(calls) < 10:
+            raise KeyboardInterrupt
+        wake()
+
+    leader, (waiting,) = behind_a_leader(store, writer, ["a"])
+    monkeypatch.setattr(lane, "_wake", interrupted)
+    store.gate.set()
+    assert isinstance(leader.exception(), KeyboardInterrupt)
+    calls.extend(range(10))
+    writer.write(delta("next", "SUCCESS"))
+    waiting.result()
+    assert {record.id for record in store.scan()} == {"leader", "a", "next"}
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals for threads")
+def test_a_waiter_that_is_interrupted_is_not_made_to_lead(store: FailingStore, make_writer: MakeWriter) -> None:
+    """By a signal; its record is committed with the next batch, and another of those who wait leads that."""
+    writer = make_writer()
+    before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
+    with ThreadPoolExecutor(3) as pool:
+        store.hang()
+        leader = pool.submit(writer.write, delta("leader", "SUCCESS"))
+        store.entered.wait()
+        signalled = pool.submit(_interrupt_main_thread, lambda: queued(writer) == 1)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                writer.write(delta("interrupted", "SUCCESS"))
+        finally:
+            signalled.result()
+            signal.signal(signal.SIGUSR1, before)
+        waiting = pool.submit(writer.write, delta("a", "SUCCESS"))
+        eventually(lambda: queued(writer) == 2)
+        store.gate.set()
+        leader.result()
+        waiting.result()
+    assert {record.id for record in store.scan()} == {"leader", "interrupted", "a"}
+
+
+def _interrupt_main_thread(when: Callable[[], bool]) -> None:
+    eventually(when)
+    time.sleep(0.05)  # it is about to sleep
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
 
 
 def test_what_was_pending_is_not_lost_with_a_final_record_that_is_refused(

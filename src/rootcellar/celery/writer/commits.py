@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Final
 
 from rootcellar.record import TaskRecord
@@ -25,19 +27,23 @@ Commit = Callable[[list[TaskRecord]], Mapping[str, Exception]]
 class _Ticket:
     """One thread's record on its way. `error` is for that thread alone."""
 
-    __slots__ = ("delta", "done", "error")
+    __slots__ = ("delta", "done", "error", "thread", "turn")
 
     def __init__(self, delta: TaskRecord) -> None:
         self.delta = delta
+        self.thread = threading.get_ident()
         self.done = False
         self.error: Exception | None = None
+        #: What its thread sleeps on; None while it does not, or will never wake.
+        self.turn: threading.Lock | None = None
 
 
 class GroupCommit:
     """Commits records in batches: whoever finds nobody at it takes everybody's, the others wait for him.
 
-    A thread that is alone pays two uncontended locks and waits for nobody. A thread that is interrupted while it waits
-    leaves its record with the batch.
+    A thread that is alone pays three uncontended locks and waits for nobody. Every other one is woken once: when its
+    record is committed, or to lead the next batch. A thread that is interrupted while it waits leaves its record with
+    the batch.
 
     Where a commit takes long beside what the threads do between two, the leader gives those who were at the last one
     time to come again: without that, two halves of them take turns (the same idea as PostgreSQL's ``commit_delay``).
@@ -50,11 +56,15 @@ class GroupCommit:
 
     def reset(self) -> None:
         """Start as new: in the child of a fork."""
-        lock = threading.Lock()
-        self._turn = threading.Condition(lock)
-        self._gathered = threading.Condition(lock)
+        self._lock = threading.Lock()
+        self._gathered = threading.Condition(self._lock)
+        #: What waits for the next batch, and what the batch under way consists of.
         self._tickets: list[_Ticket] = []
-        self._leader: int | None = None
+        self._batch: list[_Ticket] = []
+        #: The one whose thread commits, or has been woken to.
+        self._leader: _Ticket | None = None
+        #: Of those that are to wake.
+        self._turns: deque[threading.Lock] = deque()
         #: How many threads were at it when the last batch was committed, how many seconds that took, and when it ended.
         self._crowd = 1
         self._duration = 0.0
@@ -64,53 +74,84 @@ class GroupCommit:
 
     def write(self, delta: TaskRecord) -> None:
         """Commit one record; returns when its batch is committed. Raises the record's own error."""
-        ticket = _Ticket(delta)
-        me, came = threading.get_ident(), time.monotonic()
-        with self._turn:
-            self._tickets.append(ticket)
-            if self._leader is not None and len(self._tickets) == self._crowd:
-                self._gathered.notify()
-            # A leader of the same thread is one that a signal's exception threw out before it could step down.
-            while not ticket.done and self._leader not in {None, me}:
-                self._turn.wait()
-            if not ticket.done:
-                self._leader = me
-        if not ticket.done:
-            self._lead(ticket, came - getattr(self._mine, "left", 0.0))
+        ticket, came = _Ticket(delta), time.monotonic()
+        self._repair()
+        try:
+            if self._queue(ticket):
+                self._lead(came - getattr(self._mine, "left", 0.0))
+        except BaseException:
+            with self._lock:
+                ticket.turn = None
+            raise
+        finally:
+            if self._leader is ticket:
+                self._step_down(ticket)
         self._mine.left = time.monotonic()
         if ticket.error is not None:
             raise ticket.error
 
-    def _lead(self, own: _Ticket, away: float) -> None:
-        batch: list[_Ticket] = []
-        try:
-            batch = self._gather(away)
-            start = time.monotonic()
-            _settle(batch, self._commit([ticket.delta for ticket in batch]))
-            self._ended = time.monotonic()
-            self._duration = self._ended - start
-        finally:
-            with self._turn:
-                # Only an exception that is no error of the store's, such as one of a signal handler, leaves any.
-                self._tickets[:0] = [ticket for ticket in batch if not ticket.done and ticket is not own]
-                self._crowd = len(batch) + len(self._tickets)
-                self._leader = None
-                # Whoever waits has a ticket in one of the two.
-                if self._crowd > 1:
-                    self._turn.notify_all()
+    def _repair(self) -> None:
+        """Do what a signal's exception has kept the main thread from: it may strike between any two steps."""
+        leader = self._leader
+        if leader is not None and leader.thread == threading.get_ident():
+            self._step_down(leader)
+        self._wake()
+
+    def _queue(self, ticket: _Ticket) -> bool:
+        """Wait until the record is committed, or its thread has to lead: whether that."""
+        with self._lock:
+            self._tickets.append(ticket)
+            if self._leader is None:
+                self._leader = ticket
+                return True
+            if len(self._tickets) == self._crowd:
+                self._gathered.notify()
+            turn = ticket.turn = threading.Lock()
+            turn.acquire()
+        turn.acquire()
+        return not ticket.done
+
+    def _lead(self, away: float) -> None:
+        batch = self._gather(away)
+        start = time.monotonic()
+        _settle(batch, self._commit([ticket.delta for ticket in batch]))
+        self._ended = time.monotonic()
+        self._duration = self._ended - start
 
     def _gather(self, away: float) -> list[_Ticket]:
-        """Everybody's tickets, after a moment for those who are about to come, if it is worth it.
+        """Take everybody's tickets, after a moment for those who are about to come, if it is worth it.
 
         They are likely to be `away` as long as this thread was, and a little longer.
         """
-        with self._turn:
+        with self._lock:
             if len(self._tickets) < self._crowd:
                 wait = self._ended + _AWAY * away - time.monotonic()
                 if 0 < wait <= min(self._duration, _LONGEST) * PATIENCE:
                     self._gathered.wait_for(lambda: len(self._tickets) >= self._crowd, wait)
-            batch, self._tickets = self._tickets, []
-        return batch
+            self._batch, self._tickets = self._tickets, []
+            return self._batch
+
+    def _step_down(self, own: _Ticket) -> None:
+        """Wake those whose records are committed, and one of the others to lead."""
+        with self._lock:
+            # Only an exception that is no error of the store's, such as one of a signal handler, leaves any undone.
+            self._tickets[:0] = [ticket for ticket in self._batch if not ticket.done and ticket is not own]
+            self._crowd = len(self._batch) + len(self._tickets)
+            roused = [ticket for ticket in self._batch if ticket.done and ticket is not own]
+            self._leader = next((ticket for ticket in self._tickets if ticket.turn is not None), None)
+            if self._leader is not None:
+                roused.append(self._leader)
+            for ticket in roused:
+                if ticket.turn is not None:
+                    self._turns.append(ticket.turn)
+                    ticket.turn = None
+            self._batch = []
+        self._wake()
+
+    def _wake(self) -> None:
+        while self._turns:
+            with suppress(IndexError):  # another thread was faster
+                self._turns.popleft().release()
 
 
 def _settle(batch: list[_Ticket], errors: Mapping[str, Exception]) -> None:
