@@ -263,7 +263,8 @@ class Change(msgspec.Struct, kw_only=True):
         run = 0 if before_run else microseconds(self.started_at or self.at)
         attempt = 0 if self.state is None else self._run_number()
         rank = STATE_RANKS.get(state, CUSTOM_RANK)
-        return f"{state == 'SUCCESS':d}{attempt:08d}{run:016d}{rank:d}{microseconds(self.at):016d}"
+        # In half the time of an f-string.
+        return "%d%08d%016d%d%016d" % (state == "SUCCESS", attempt, run, rank, microseconds(self.at))  # noqa: UP031
 
     def _run_number(self) -> int:
         return min(self.generation, 99) * 1_000_000 + min(self.attempt, 999_999)
