@@ -62,6 +62,7 @@ class Place:
         self.elsewhere.backend.store.setup()
         self.got: dict[str, Any] = {}
         self.threads: list[threading.Thread] = []
+        self._there = set(threading.enumerate())
 
     @property
     def consumer(self) -> ResultConsumer:
@@ -105,6 +106,11 @@ class Place:
         """How much is waited for: what each of the parts of this process believes. All 0 when nothing stays behind."""
         return len(self.consumer.waiters), len(self.consumer.hub), len(self.consumer._arrived)
 
+    def waiting_threads(self) -> set[threading.Thread]:
+        """The threads of this process that wait for results, but for those that other tests have left."""
+        begun = set(threading.enumerate()) - self._there
+        return {thread for thread in begun if thread.name == "rootcellar-waiting"}
+
     def close(self) -> None:
         """End everything."""
         self.end()
@@ -125,11 +131,6 @@ def place(url: str, waits_at: str | None = None) -> Iterator[Place]:
 def direct(url: str) -> str:
     """The URL of one server as such: a member of a replica set would send its clients past a proxy."""
     return url.replace("replicaSet=rs0", "directConnection=true")
-
-
-def waiting_threads() -> list[str]:
-    """The threads of this process that wait for results."""
-    return [thread.name for thread in threading.enumerate() if thread.name == "rootcellar-waiting"]
 
 
 def settled_connections(url: str) -> int:
