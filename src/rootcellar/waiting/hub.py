@@ -244,8 +244,8 @@ class Hub:
         changed = []
         for record in records:
             version = _FINISHED if record.ready else record.state_order + record.progress_order
-            last = waits[record.id]
-            if last is self._seen.get(record.id) and last.version != version:
+            last = waits.get(record.id)
+            if last is not None and last is self._seen.get(record.id) and last.version != version:
                 last.version = version
                 changed.append(record)
         if changed:
