@@ -75,7 +75,7 @@ class GroupCommit:
     def write(self, delta: TaskRecord) -> None:
         """Commit one record; returns when its batch is committed. Raises the record's own error."""
         ticket, came = _Ticket(delta), time.monotonic()
-        self._repair()
+        self._repair(ticket.thread)
         try:
             if self._queue(ticket):
                 self._lead(came - getattr(self._mine, "left", 0.0))
@@ -90,10 +90,13 @@ class GroupCommit:
         if ticket.error is not None:
             raise ticket.error
 
-    def _repair(self) -> None:
-        """Do what a signal's exception has kept the main thread from: it may strike between any two steps."""
+    def _repair(self, thread: int) -> None:
+        """Do what a signal's exception has cut short: it may strike between any two steps.
+
+        A leader of this `thread` that could not step down does so now; whoever was to be woken is.
+        """
         leader = self._leader
-        if leader is not None and leader.thread == threading.get_ident():
+        if leader is not None and leader.thread == thread:
             self._step_down(leader)
         self._wake()
 
