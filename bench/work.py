@@ -105,6 +105,12 @@ class Life(BackendWork):
         finally:
             self.task.request_stack.pop()
 
+    def begin(self, unit: Context) -> None:
+        """What happens before the task, which goes on elsewhere."""
+        self.task.request_stack.push(unit)
+        self.backend.run_started(self.task, unit.id)
+        self.task.request_stack.pop()
+
     def end(self, unit: Context) -> None:
         """The task returned."""
         self.backend.mark_as_done(unit.id, RESULT, unit)
@@ -118,12 +124,17 @@ class Final(Life):
     SETTINGS: ClassVar = {"rootcellar_flush_interval": 60.0, "rootcellar_flush_size": 10_000}
 
     def prepare(self, count: int) -> None:
-        self.backend.flush()  # what began the last time and was not done
+        # What began the last time. No flush: that would write what other threads have just made ready.
+        for unit in self._units:
+            self.do(unit)
         super().prepare(count)
         for unit in self._units:
-            self.task.request_stack.push(unit)
-            self.backend.run_started(self.task, unit.id)
-            self.task.request_stack.pop()
+            self.begin(unit)
+
+    def run(self, until: float) -> int:
+        done = super().run(until)
+        del self._units[:done]
+        return done
 
     def do(self, unit: Context) -> None:
         self.task.request_stack.push(unit)
@@ -147,9 +158,7 @@ class LongLife(Life):
 
     def do(self, unit: list[Context]) -> None:
         for context in unit:
-            self.task.request_stack.push(context)
-            self.backend.run_started(self.task, context.id)
-            self.task.request_stack.pop()
+            self.begin(context)
         self.backend.flush()
         for context in unit:
             self.backend.mark_as_done(context.id, RESULT, context)
