@@ -59,17 +59,23 @@ def is_passable(folder: Path) -> bool:
     return all(part.stat().st_mode & stat.S_IXOTH for part in (folder, *folder.parents))
 
 
-def free_port() -> int:
-    """A loopback port that nothing listens on, drawn at random."""
+def free_port(above: int = 0) -> int:
+    """A loopback port that nothing listens on, drawn at random; the one `above` it is in range and free as well."""
     while True:
-        port = random.choice(PORTS)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+        port = random.choice(PORTS[: len(PORTS) - above])
+        if is_free(port) and is_free(port + above):
             return port
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on a loopback port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 def is_listening(host: str, port: int) -> bool:

@@ -45,6 +45,10 @@ registry: dict[str, type[Server]] = {}
 """Every engine of the harness, by name; `tests.servers.engines` fills it."""
 
 
+class StartFailed(RuntimeError):
+    """A server does not start where one of its kind has, in this run: that is a fault, and no reason to skip."""
+
+
 @dataclass
 class State:
     """What is known about one server of a run; kept in its folder, for every process of the run to read."""
@@ -100,6 +104,8 @@ class Server(ABC):
     """The programs that the engine calls; the first one is the server."""
     sources: ClassVar[Sequence[Source]]
     recipe: ClassVar[Recipe | None] = None
+    second_port: ClassVar[int] = 0
+    """How far above its port a server of ours listens on another one; 0 where it does not."""
     stop_signal: ClassVar[int] = signal.SIGTERM
     last_signal: ClassVar[int] = signal.SIGKILL
     """What ends it when its data do not matter any more."""
@@ -272,6 +278,11 @@ class Server(ABC):
         return self.folder / "state.json"
 
     @property
+    def _has_started(self) -> Path:
+        """Is there once a server of this engine has started in this run."""
+        return self.fleet.folder / f"{self.name}.started"
+
+    @property
     def data(self) -> Path:
         """The server's data folder, owned by the account that it runs under."""
         return self.folder / "data"
@@ -323,7 +334,7 @@ class Server(ABC):
             self._create_container(programs.image, port := free_port())
         else:
             self.prepare(programs)
-            port = free_port()
+            port = free_port(self.second_port)
         self._launch(State(origin=programs.origin, port=port), programs)
 
     def _create_container(self, image: str, port: int) -> None:
@@ -350,6 +361,7 @@ class Server(ABC):
         state.write(self._state_path)
         state.version = self._wait_until_ready(state)
         state.write(self._state_path)
+        self._has_started.touch()
 
     def spawn(self, argv: Sequence[str], programs: Programs, afterwards: Sequence[str] = ()) -> int:
         """Starts a process of the server's through the keeper, and returns its process id."""
@@ -389,7 +401,8 @@ class Server(ABC):
                 return self.probe(self.address(state.port))
             except Exception as error:
                 if time.monotonic() > deadline or not self.fleet.keeper.alive(state.pid):
-                    raise Unavailable(f"it does not start: {self.last_words() or error}") from error
+                    failed = StartFailed if self._has_started.exists() else Unavailable
+                    raise failed(f"it does not start: {self.last_words() or error}") from error
                 time.sleep(0.05)
 
     def last_words(self) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -20,7 +22,8 @@ import redis
 
 from tests.servers import Unavailable, fleet, registry
 from tests.servers.keeper import KeeperError
-from tests.servers.server import with_database
+from tests.servers.places import PORTS, free_port
+from tests.servers.server import StartFailed, with_database
 from tests.servers.sources import ALLOWED, Apt, Container, Installed, Programs, first_of
 from tests.servers.table import aligned
 
@@ -233,6 +236,32 @@ class TestStarting:
             for thread in threads:
                 thread.join()
         assert versions == [redis_server.state.version] * 2
+
+    def test_one_that_fails_where_another_has_started_is_no_reason_to_skip(self, redis_server: Server) -> None:
+        redis_server.ensure()
+        wrong = redis_server.fleet.private("redis", options=("--no-such-setting", "1"))
+        with pytest.raises(StartFailed, match=r"it does not start: .*no-such-setting"), wrong:
+            pass
+
+    @pytest.mark.usefixtures("redis_server")
+    def test_the_first_one_that_fails_is(self) -> None:
+        with fleet() as run:
+            wrong = run.private("redis", options=("--no-such-setting", "1"))
+            with pytest.raises(Unavailable, match=r"Redis: it does not start: .*no-such-setting"), wrong:
+                pass
+
+    def test_the_nodes_of_a_cluster_find_both_their_ports_free(self) -> None:
+        """Redis numbers the second one itself: above the range of outgoing connections' it may be anybody's."""
+        ports = [free_port(above=10_000) for _ in range(20)]
+        assert all(port in PORTS and port + 10_000 in PORTS for port in ports)
+
+    def test_a_port_whose_neighbour_is_taken_is_not_free(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with socket.socket() as taken:
+            port = free_port(above=1)
+            taken.bind(("127.0.0.1", port + 1))
+            drawn = iter([port, other := free_port(above=1)])
+            monkeypatch.setattr(random, "choice", lambda _: next(drawn))
+            assert free_port(above=1) == other
 
 
 class TestUnavailable:

@@ -54,7 +54,7 @@ class Several(Server):
         if not path.exists():
             others = {port}
             while len(others) < self.count:
-                others.add(free_port())
+                others.add(free_port(self.second_port))
             path.write_text(json.dumps([port, *sorted(others - {port})]))
         ports: list[int] = json.loads(path.read_text())
         return ports
@@ -132,6 +132,8 @@ class RedisCluster(Several):
 
     name = "redis_cluster"
     title = "Redis, cluster of 3"
+    #: The nodes talk to each other on ports that they number so themselves.
+    second_port = 10_000
     count = 3
 
     def commands(self, programs: Programs, ports: list[int]) -> Iterator[list[str]]:
