@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.engines import ENGINES
 from bench.scale import FULL, QUICK
 
-PARTS = ("states", "fetch", "worker", "get", "group", "chord", "queries", "cleanup", "bytes")
+PARTS = ("states", "fetch", "waiting", "worker", "get", "group", "chord", "queries", "cleanup", "bytes")
 
 
 def arguments() -> argparse.Namespace:

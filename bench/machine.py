@@ -13,7 +13,7 @@ import msgspec
 
 from bench.disk import appending
 
-_PACKAGES = ("celery", "kombu", "redis", "SQLAlchemy", "psycopg", "PyMySQL", "msgspec")
+_PACKAGES = ("celery", "kombu", "redis", "SQLAlchemy", "psycopg", "PyMySQL", "pymongo", "msgspec")
 
 
 class Machine(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.engines import Engine
 from bench.machine import this_machine
-from bench.parts import chord, cleanup, fetch, get, group, million, queries, states, worker
+from bench.parts import chord, cleanup, fetch, get, group, million, queries, states, waiting, worker
 from bench.report import Report
 from bench.scale import Scale
 from bench.workers import REFERENCE, Contender, Worker, running
@@ -70,6 +70,9 @@ class Run:
         if "fetch" in self._parts:
             with engine.database() as url:
                 fetch.measure(engine, url, self._scale, self.report)
+        if "waiting" in self._parts:
+            with engine.database() as url:
+                waiting.measure(engine, url, self._scale, self.report)
 
     def _with_many_records(self, engine: Engine) -> None:
         with engine.database() as url:
@@ -98,14 +101,14 @@ class Run:
 
     def _use(self, workers: dict[str, Worker]) -> None:
         ours = {name: worker for name, worker in workers.items() if not name.startswith("stock ")}
-        waiting = {name: worker for name, worker in ours.items() if name != "ignored"}
+        keeping = {name: worker for name, worker in ours.items() if name != "ignored"}
         if "get" in self._parts:
-            get.measure(self._engines, waiting, self._scale, self.report)
+            get.measure(self._engines, keeping, self._scale, self.report)
         if "group" in self._parts:
-            group.measure(self._engines, waiting, self._scale, self.report)
+            group.measure(self._engines, keeping, self._scale, self.report)
         if "chord" in self._parts:
             stock = {name: worker for name, worker in workers.items() if name.startswith("stock ")}
-            chord.measure(self._engines, {**waiting, **stock}, self._scale, self.report)
+            chord.measure(self._engines, {**keeping, **stock}, self._scale, self.report)
         if "worker" in self._parts:
             worker.measure(self._engines, ours, self._scale, self.report)
 

@@ -6,7 +6,7 @@ import msgspec
 
 
 class Scale(msgspec.Struct, frozen=True, kw_only=True):
-    """`rate_seconds` and `rate_rounds` are of each contender's turn; the other fields say what they count."""
+    """`rate_seconds` and `rate_rounds` are of each contender's turn; the others are counts, or seconds."""
 
     rate_rounds: int = 7
     rate_seconds: float = 0.5
@@ -20,6 +20,8 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     records: int = 1_000_000
     query_rounds: int = 11
     writer_alone: float = 60.0
+    waiters: int = 10_000
+    wait_rest: float = 10.0
 
 
 FULL = Scale()
@@ -35,4 +37,6 @@ QUICK = Scale(
     records=20_000,
     query_rounds=3,
     writer_alone=1.0,
+    waiters=500,
+    wait_rest=1.0,
 )
