@@ -35,6 +35,7 @@ class Shop:
         os.environ["SHOP_FOLDER"] = str(folder)
         self.app: Celery = make_app(broker, backend, **config)
         self.workers: list[int] = []
+        self._ending: list[int] = []
         #: What keeps the results, and the pool of the workers, for tests that differ by them.
         self.engine = self.pool = ""
 
@@ -99,20 +100,24 @@ class Shop:
         self.app.pool.force_close_all()
         self.app.close()
 
+    def end_workers(self, number: int = signal.SIGTERM) -> None:
+        """Tell all workers to end."""
+        for pid in self.workers:
+            self.servers.keeper.signal(pid, number, tree=number == signal.SIGKILL)
+        self._ending += self.workers
+        self.workers = []
+
     def stop_workers(self, number: int = signal.SIGTERM) -> None:
         """End all workers and wait until they are gone."""
+        self.end_workers(number)
         keeper = self.servers.keeper
-        for pid in self.workers:
-            if keeper.alive(pid):
-                keeper.signal(pid, number, tree=number == signal.SIGKILL)
-        deadline = time.monotonic() + 15
-        while any(keeper.alive(pid) for pid in self.workers):
+        deadline = time.monotonic() + 30
+        while any(keeper.alive(pid) for pid in self._ending):
             if time.monotonic() > deadline:
-                for pid in self.workers:
-                    if keeper.alive(pid):
-                        keeper.signal(pid, signal.SIGKILL, tree=True)
+                for pid in self._ending:
+                    keeper.signal(pid, signal.SIGKILL, tree=True)
             time.sleep(0.02)
-        self.workers.clear()
+        self._ending.clear()
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 10.0, log: Path | None = None) -> Any:
@@ -140,5 +145,8 @@ def make_shop(servers: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Itera
         return shop
 
     yield make
+    # A worker takes some seconds to end: all of them at once.
+    for shop in shops:
+        shop.end_workers()
     for shop in shops:
         shop.close()
