@@ -25,7 +25,7 @@ from tests.servers.sources import Unavailable
 from tests.servers.table import StoreTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
 T = TypeVar("T")
 STORES = "stores"
@@ -66,6 +66,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         embedded = [name for fixture, name in EMBEDDED.items() if fixture in fixtures]
         named = [name for mark in item.iter_markers("store") for name in mark.args]
         item.user_properties.append((STORES, list(dict.fromkeys([*servers, *embedded, *named]))))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Has the summary tell of a server that cannot be had once, and not once for each of some hundred tests."""
+    report = yield
+    if report.skipped and call.excinfo is not None:
+        reason = call.excinfo.value.__context__
+        if isinstance(reason, Unavailable):
+            report.longrepr = (__file__, 0, str(reason))
+    return report
 
 
 # -- fixtures -------------------------------------------------------------------------------------------------------

@@ -20,7 +20,8 @@ import pymysql
 import pytest
 import redis
 
-from tests.servers import Unavailable, fleet, registry
+from tests.servers import Unavailable, fixtures, fleet, registry
+from tests.servers.fleet import RUN
 from tests.servers.keeper import KeeperError
 from tests.servers.places import PORTS, free_port
 from tests.servers.server import StartFailed, with_database
@@ -306,6 +307,19 @@ class TestUnavailable:
         assert server.url() == redis_url
         with pytest.raises(Unavailable, match="not ours to stop"):
             server.stop()
+
+    def test_the_summary_tells_of_it_once_for_all_its_tests(self, tmp_path: Path) -> None:
+        tests = tmp_path / "test_without.py"
+        tests.write_text("def test_a(redis_url): pass\n\n\ndef test_b(redis_url): pass\n")
+        words = ["-m", "pytest", "-q", "-ra", "-p", "tests.servers.fixtures", "--rootdir", str(tmp_path), str(tests)]
+        environment = {name: value for name, value in os.environ.items() if name != RUN}
+        environment |= {ALLOWED: "none", "PYTHONPATH": str(Path.cwd())}
+        told = subprocess.run(
+            [sys.executable, *words], check=False, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True
+        )
+        skipped = [line for line in told.stdout.splitlines() if line.startswith("SKIPPED")]
+        reason = f"Redis: {ALLOWED} allows none of installed, apt, wheel, container"
+        assert skipped == [f"SKIPPED [2] {os.path.relpath(fixtures.__file__, tmp_path)}:0: {reason}"]
 
 
 class TestSources:
