@@ -14,7 +14,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 BASE := $(VENV)/installed-base
 DEV := $(VENV)/installed-dev
-# Tests run beside each other, one process per core; the quick ones, of which many wait for others, two.
+# Tests run beside each other, one process per core.
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 # Another one than the newest for the tests: `make test-oldest`.
 CELERY ?= celery
@@ -39,7 +39,7 @@ test: $(DEV) ## all tests, with real servers found, installed or skipped; ends w
 
 .PHONY: test-quick
 test-quick: $(DEV) ## the tests that need no server and no worker, in under a minute
-	ROOTCELLAR_HYPOTHESIS_PROFILE=quick $(PYTEST) -n $$((2 * $(JOBS))) --dist loadgroup -m 'not server and not worker and not fault and not slow' $(ARGS)
+	ROOTCELLAR_HYPOTHESIS_PROFILE=quick $(PYTEST) -n $(JOBS) --dist loadgroup -m 'not server and not worker and not fault and not slow' $(ARGS)
 
 # What depends on Celery's version; servers do not. `make test-oldest OLDEST=5.5` takes another version.
 .PHONY: test-oldest

@@ -196,6 +196,7 @@ def quick(engine: str) -> str:
 # -- many --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @on_each_store
 def test_ten_thousand_who_wait(engine: str, here: Place) -> None:
     """As many connections and threads as for one, and never more than a thousand read at a time."""
@@ -326,6 +327,7 @@ PATCHES = {
 }
 
 
+@pytest.mark.slow
 @on_each_store
 @pytest.mark.parametrize("kind", PATCHES)
 def test_a_program_that_waits(kind: str, engine: str, url_of: Url) -> None:  # noqa: F811

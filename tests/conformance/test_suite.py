@@ -64,6 +64,7 @@ def test_the_page_s_test_file_is_short() -> None:
     assert len(block.text.splitlines()) <= 20
 
 
+@pytest.mark.slow
 def test_the_page_s_other_examples_mean_something(project: Path) -> None:
     """Its gaps name tests that there are, and its use of the strategies works."""
     for number, block in enumerate(block for block in EXAMPLES if not block.title):

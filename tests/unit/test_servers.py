@@ -308,6 +308,7 @@ class TestUnavailable:
         with pytest.raises(Unavailable, match="not ours to stop"):
             server.stop()
 
+    @pytest.mark.slow
     def test_the_summary_tells_of_it_once_for_all_its_tests(self, tmp_path: Path) -> None:
         tests = tmp_path / "test_without.py"
         tests.write_text("def test_a(redis_url): pass\n\n\ndef test_b(redis_url): pass\n")

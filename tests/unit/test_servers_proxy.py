@@ -31,7 +31,7 @@ def target() -> Iterator[str]:
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Echo) as server:
         server.daemon_threads = True
         server.handle_error = lambda *_: None  # type: ignore[method-assign]
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         yield f"echo://user:word@127.0.0.1:{server.server_address[1]}/path"
         server.shutdown()
@@ -94,6 +94,7 @@ def test_refused_until_accepted(proxy: FaultProxy) -> None:
         assert echo(client) == b"hello"
 
 
+@pytest.mark.slow
 def test_a_connection_that_is_made_in_the_moment_of_a_refusal_is_ended(proxy: FaultProxy) -> None:
     def connect_often() -> None:
         while not done.is_set():

@@ -90,6 +90,7 @@ def test_the_deepest_tree_is_not_too_deep_for_a_parser(*, first: bool) -> None:
         assert store.count(chain((F.metadata.user > 1).node, first=first)) == 0
 
 
+@pytest.mark.slow
 def test_the_widest_tree_is_not_too_wide_for_a_parser() -> None:
     nodes = tuple(Condition("result", Op.GT, number, ("total",)) for number in range(MAX_NODES - 1))
     with open_url("sqlite://") as store:
