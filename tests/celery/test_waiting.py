@@ -11,6 +11,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,28 @@ def test_a_wait_that_begins_while_the_store_is_away(engine: str, url_of: Url, fa
         proxy.accept()
         waiting.join()
         assert here.end() == {"b": "b", "c": "c"}
+
+
+@pytest.mark.fault
+@on_each_server
+def test_the_store_is_away_as_somebody_looks_at_parents(engine: str, url_of: Url, fault_proxy: MakeProxy) -> None:  # noqa: F811
+    """`get()` of a chord's body does so at its beginning and once a second: it goes on waiting."""
+    url = direct(url_of(engine))
+    proxy = fault_proxy(url)
+    with place(url, waits_at=proxy.url + quick(engine)) as here:
+        here.begin("b")
+        proxy.refuse()
+        eventually(lambda: here.consumer.hub.interrupted)
+        body, looked = here.result("body"), threading.Event()
+        body.parent = GroupResult("header", [here.result("part")], app=here.app)
+        with ThreadPoolExecutor(1) as thread:
+            got = thread.submit(body.get, timeout=60, on_interval=lambda *_: looked.set())
+            while not (looked.wait(0.1) or got.done()):
+                pass
+            proxy.accept()
+            here.finish("b", "part", "body")
+            assert got.result() == "body"
+        here.end()
 
 
 @pytest.mark.fault

@@ -28,7 +28,7 @@ from rootcellar.celery import capture, context  # noqa: F401 - importing them co
 from rootcellar.celery.chords import ChordMixin
 from rootcellar.celery.consumer import ResultConsumer
 from rootcellar.celery.meta import meta_of
-from rootcellar.celery.results import make_groups_of_ours
+from rootcellar.celery.results import make_results_of_ours
 from rootcellar.celery.runs import Run, run_following, run_of_request, snapshot
 from rootcellar.celery.stock import stock_options
 from rootcellar.celery.values import Values
@@ -82,7 +82,7 @@ class RootcellarBackend(ChordMixin, AsyncBackendMixin, Backend):
         self.failure_expires = self._failure_expires()
         self.result_consumer = ResultConsumer(self, app, self.accept, self._pending_results, self._pending_messages)
         self._runs: dict[str, Run] = {}
-        make_groups_of_ours(app)
+        make_results_of_ours(app)
         _backends.add(self)
 
     def __reduce__(self, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:

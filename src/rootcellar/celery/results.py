@@ -1,12 +1,24 @@
-"""Groups of results that ask for their members at once."""
+"""Groups that ask for their members at once, and results whose wait outlasts a look at their parents."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import celery.result
 from celery import Celery
+
+from rootcellar.errors import StoreUnavailable
+
+
+class AsyncResult(celery.result.AsyncResult):
+    """As Celery's own, whose `get()` ends with the store's error when the store is away as it looks at the parents."""
+
+    def _maybe_reraise_parent_error(self) -> None:
+        """Called as `get()` begins, and once a second. Of a store that is away the wait itself knows what to make."""
+        with suppress(StoreUnavailable):
+            super()._maybe_reraise_parent_error()
 
 
 class GroupResult(celery.result.GroupResult):
@@ -47,7 +59,9 @@ def _is_unknown(member: Any) -> bool:
     return getattr(member, "_cache", member) is None
 
 
-def make_groups_of_ours(app: Celery) -> None:
-    """Have an app make groups of this kind, unless it has made a kind of its own."""
+def make_results_of_ours(app: Celery) -> None:
+    """Have an app make results and groups of these kinds, unless it has made kinds of its own."""
+    if type(app).AsyncResult is Celery.AsyncResult:
+        app.AsyncResult = app.subclass_with_self(AsyncResult)
     if type(app).GroupResult is Celery.GroupResult:
         app.GroupResult = app.subclass_with_self(GroupResult)
