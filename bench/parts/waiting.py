@@ -16,15 +16,16 @@ from bench.engines import Engine
 from bench.forks import answered, forked, received
 from bench.report import Report, Table
 from bench.scale import Scale
+from rootcellar.testing.samples import queued
 
 _HEAD = (
     "", "waits for", "connections", "threads", "reads a second", "of a core", "memory, MiB", "{rest:g} s later",
 )  # fmt: skip
 _HOW = """\
 One process at rest that waits for one task, and then for {waiters:,}: with `get()` in a thread of its own and the
-members of a `GroupResult`; none of them finishes. Counted after {settle:g} seconds, for {rest:g} seconds. Memory is
-resident, and holds Celery's own result objects too; connections and threads include the driver's own. A read is of a
-thousand tasks at most. Stock Redis subscribes to a channel for each task."""
+members of a `GroupResult`; all are QUEUED, and none of them finishes. Counted after {settle:g} seconds, for {rest:g}
+seconds. Memory is resident, and holds Celery's own result objects too; connections and threads include the driver's
+own. A read is of a thousand tasks at most. Stock Redis subscribes to a channel for each task."""
 #: Seconds until a process that has begun to wait is at rest.
 _SETTLE = 5.0
 
@@ -64,11 +65,14 @@ def _wait(pipe: Any, url: str, scale: Scale) -> None:
     """In a process of its own: wait for one, then for many, and send what was seen of each."""
     before = _connections(), threading.active_count()
     app = make_app("memory://", url)
+    ids = [f"task-{number}" for number in range(scale.waiters)]
+    if hasattr(app.backend, "store"):
+        app.backend.store.setup()
+        app.backend.store.apply([queued(task_id) for task_id in ids])
     reads = _counted(app.backend)
-    threading.Thread(target=AsyncResult("one", app=app).get, daemon=True).start()
+    threading.Thread(target=AsyncResult(ids[0], app=app).get, daemon=True).start()
     pipe.send(answered(_look, scale.wait_rest, before, reads))
-    members = [AsyncResult(f"task-{number}", app=app) for number in range(scale.waiters - 1)]
-    group = GroupResult("many", members, app=app)
+    group = GroupResult("many", [AsyncResult(task_id, app=app) for task_id in ids[1:]], app=app)
     pipe.send(answered(_look, scale.wait_rest, before, reads))
     group.results.clear()
     pipe.recv()
@@ -78,7 +82,6 @@ def _counted(backend: Any) -> list[int] | None:
     """How many tasks each read asks for, from now on; None for stock Celery."""
     if not hasattr(backend, "store"):
         return None
-    backend.store.setup()
     fetch, reads = backend.store.fetch, []
 
     def counted(ids: Any) -> Any:

@@ -155,7 +155,8 @@ def test_a_loop_that_is_closed_lets_go(app: Celery, backend: RootcellarBackend) 
     """Whatever the tasks it leaves behind say to that."""
     left_behind(app, backend)
     # The hub's thread may still hold what it has just handed over.
-    eventually(lambda: gc.collect() is not None and waited_for(backend) == (0, 0))
+    eventually(lambda: gc.collect() is not None and not waited_for(backend)[1])
+    assert waited_for(backend) == (0, 0)
 
 
 def left_behind(app: Celery, backend: RootcellarBackend) -> None:

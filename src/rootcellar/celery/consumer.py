@@ -71,6 +71,11 @@ class ResultConsumer(BaseResultConsumer):
         return Hub(self.backend.store, self._deliver, self._answer, self._urgent)
 
     @property
+    def interrupted(self) -> bool:
+        """Whether the store is away and the hub tries again: a read by who waits would fare no better."""
+        return self.hub.interrupted and self._has_answered
+
+    @property
     def _known_waiters(self) -> Waiters | None:
         """Who waits, unless nobody ever did."""
         return vars(self).get("waiters")
@@ -230,8 +235,8 @@ class ResultConsumer(BaseResultConsumer):
         It is not even started for what has finished by then; and what it watches already it has read, or is about to.
         A store that is away is waited for, as long as it has ever been there. Raises `StoreError` otherwise.
         """
-        if self.hub.interrupted and self._has_answered:
-            return  # this read would fare no better
+        if self.interrupted:
+            return
         own = {member.id for member in getattr(result, "results", (result,))}
         new = self.waiters.watch_new(most_unread=CHUNK) if self.hub.watching else own
         try:

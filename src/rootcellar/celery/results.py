@@ -17,8 +17,11 @@ class AsyncResult(celery.result.AsyncResult):
 
     def _maybe_reraise_parent_error(self) -> None:
         """Called as `get()` begins, and once a second. Of a store that is away the wait itself knows what to make."""
-        with suppress(StoreUnavailable):
-            super()._maybe_reraise_parent_error()
+        # A task may have another backend than its app.
+        consumer = getattr(self.backend, "result_consumer", None)
+        if not getattr(consumer, "interrupted", False):
+            with suppress(StoreUnavailable):
+                super()._maybe_reraise_parent_error()
 
 
 class GroupResult(celery.result.GroupResult):

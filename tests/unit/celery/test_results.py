@@ -1,16 +1,20 @@
-"""What is asked of all members of a group is one read."""
+"""What is asked of all members of a group is one read, and a wait outlasts a look at parents."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import celery.result
 import pytest
 from celery import Celery, chord
+from celery.exceptions import TimeoutError as CeleryTimeoutError
 from celery.result import AsyncResult, EagerResult, GroupResult
 
 from rootcellar.celery.backend import RootcellarBackend
+from rootcellar.celery.consumer import ResultConsumer
+from rootcellar.errors import StoreUnavailable
 from rootcellar.record import TaskRecord
 
 pytestmark = pytest.mark.store("memory")
@@ -114,13 +118,49 @@ def test_groups_that_are_restored_are_of_this_kind(app: Celery, group: GroupResu
     assert isinstance(restored, celery.result.GroupResult)
 
 
+class Away:
+    """A parent that asks a store which is away; `looks` counts how often."""
+
+    parent = None
+    looks = 0
+
+    def maybe_throw(self) -> None:
+        self.looks += 1
+        raise StoreUnavailable("the store is away")
+
+
+def test_a_wait_outlasts_a_look_at_parents_that_fails(app: Celery, backend: RootcellarBackend) -> None:
+    body = app.AsyncResult("body")
+    body.parent = Away()
+    looked_at_end = threading.Event()
+    threading.Thread(target=lambda: (looked_at_end.wait(10), backend.mark_as_done("body", 190))).start()
+    assert body.get(timeout=10, on_interval=lambda *_: looked_at_end.set()) == 190
+    assert body.parent.looks > 1
+
+
+@pytest.mark.usefixtures("backend")
+def test_nobody_looks_at_parents_while_waiting_is_interrupted(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would keep who waits longer than its time-out: a driver is patient."""
+    body = app.AsyncResult("body")
+    body.parent = Away()
+    monkeypatch.setattr(ResultConsumer, "interrupted", True)
+    with pytest.raises(CeleryTimeoutError):
+        body.get(timeout=1.2)
+    assert body.parent.looks == 0
+
+
 def test_an_app_keeps_a_kind_of_its_own() -> None:
     class Own(Celery):
+        @property
+        def AsyncResult(self) -> Any:  # noqa: N802 - Celery's name
+            return celery.result.AsyncResult
+
         @property
         def GroupResult(self) -> Any:  # noqa: N802 - Celery's name
             return celery.result.GroupResult
 
     app = Own("own", broker="memory://", backend="rootcellar+memory://", set_as_current=False)
     assert app.backend
+    assert app.AsyncResult is celery.result.AsyncResult
     assert app.GroupResult is celery.result.GroupResult
     app.close()
