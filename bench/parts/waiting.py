@@ -16,6 +16,7 @@ from bench.engines import Engine
 from bench.forks import answered, forked, received
 from bench.report import Report, Table
 from bench.scale import Scale
+from rootcellar.store.registry import open_url
 from rootcellar.testing.samples import queued
 
 _HEAD = (
@@ -49,6 +50,8 @@ def measure(engine: Engine, url: str, scale: Scale, report: Report) -> None:
     contenders = {f"ours, {engine.title}": engine.backend_url(url)}
     if engine.name == "redis":
         contenders["stock Redis"] = engine.stock_url(url)
+    with forked(_queue, engine.backend_url(url), scale) as pipe:
+        received(pipe, 60.0)
     for title, backend in contenders.items():
         with forked(_wait, backend, scale) as pipe:
             for waiters in (1, scale.waiters):
@@ -61,18 +64,30 @@ def _shown(seen: _Seen) -> list[str]:
     return [str(seen.connections), str(seen.threads), reads, f"{seen.busy:.1%}", *memory]
 
 
+def _queue(pipe: Any, url: str, scale: Scale) -> None:
+    """In a process of its own: store what is waited for, so that a read finds it."""
+
+    def store() -> None:
+        with open_url(url) as found:
+            found.setup()
+            found.apply([queued(task_id) for task_id in _ids(scale)])
+
+    pipe.send(answered(store))
+
+
+def _ids(scale: Scale) -> list[str]:
+    return [f"task-{number}" for number in range(scale.waiters)]
+
+
 def _wait(pipe: Any, url: str, scale: Scale) -> None:
     """In a process of its own: wait for one, then for many, and send what was seen of each."""
     before = _connections(), threading.active_count()
     app = make_app("memory://", url)
-    ids = [f"task-{number}" for number in range(scale.waiters)]
-    if hasattr(app.backend, "store"):
-        app.backend.store.setup()
-        app.backend.store.apply([queued(task_id) for task_id in ids])
+    first, *others = _ids(scale)
     reads = _counted(app.backend)
-    threading.Thread(target=AsyncResult(ids[0], app=app).get, daemon=True).start()
+    threading.Thread(target=AsyncResult(first, app=app).get, daemon=True).start()
     pipe.send(answered(_look, scale.wait_rest, before, reads))
-    group = GroupResult("many", [AsyncResult(task_id, app=app) for task_id in ids[1:]], app=app)
+    group = GroupResult("many", [AsyncResult(task_id, app=app) for task_id in others], app=app)
     pipe.send(answered(_look, scale.wait_rest, before, reads))
     group.results.clear()
     pipe.recv()
