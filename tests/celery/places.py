@@ -74,13 +74,17 @@ class Place:
         """A new result object."""
         return self.app.AsyncResult(task_id)
 
-    def begin(self, *task_ids: str, timeout: float = 60) -> None:
-        """Wait for each of these tasks in a thread of its own; returns when all of them sleep."""
-        for task_id in task_ids:
-            thread = threading.Thread(target=self._get, args=(self.result(task_id), timeout))
+    def begin(self, *results: Any, timeout: float = 60) -> None:
+        """Wait for each of these results or tasks in a thread of its own; returns when all of them sleep."""
+        awaited = [self.result(each) if isinstance(each, str) else each for each in results]
+        for result in awaited:
+            thread = threading.Thread(target=self._get, args=(result, timeout))
             self.threads.append(thread)
             thread.start()
-        eventually(lambda: self.consumer.hub.watching and all(task_id in self.consumer.hub for task_id in task_ids))
+        eventually(lambda: self.consumer.hub.watching and all(self._sleeps(result.id) for result in awaited))
+
+    def _sleeps(self, task_id: str) -> bool:
+        return self.consumer.waiters.slept_for({task_id}) and task_id in self.consumer.hub
 
     def _get(self, result: Any, timeout: float) -> None:
         try:

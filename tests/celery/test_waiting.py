@@ -151,10 +151,29 @@ def test_a_server_that_does_not_answer_any_more_does_not_hold_up_the_time_out(
     url = direct(url_of(engine))
     proxy = fault_proxy(url)
     with place(url, waits_at=proxy.url) as here:
-        here.begin("never", timeout=3)  # a busy machine may take a second until it waits
+        end_of_chain = here.result("end of chain")
+        end_of_chain.parent = here.result("parent")
+        here.begin("never", end_of_chain, timeout=3)  # a busy machine may take a second until it waits
         proxy.freeze()
-        assert isinstance(here.end()["never"], CeleryTimeoutError)
+        eventually(lambda: here.consumer.interrupted)
+        with pytest.raises(CeleryTimeoutError):
+            here.result("begun meanwhile").get(timeout=0.05)
+        got = here.end()
+        assert isinstance(got["never"], CeleryTimeoutError)
+        assert isinstance(got["end of chain"], CeleryTimeoutError)
         proxy.thaw()
+
+
+@on_each_store
+def test_a_task_that_fails_early_in_a_chain(engine: str, here: Place) -> None:
+    """What follows it never runs; who waits for the last one is told."""
+    end_of_chain = here.result("end of chain")
+    end_of_chain.parent = here.result("in between")
+    end_of_chain.parent.parent = GroupResult("header", [here.result("fails"), here.result("part")], app=here.app)
+    here.begin(end_of_chain)
+    here.elsewhere.backend.mark_as_failure("fails", KeyError("of a part"))
+    here.elsewhere.backend.flush()
+    assert isinstance(here.end()["end of chain"], KeyError), engine
 
 
 @pytest.mark.fault
@@ -275,11 +294,19 @@ def test_who_goes_away_leaves_nothing_behind(engine: str, here: Place, monkeypat
     here.begin("finished")
     here.finish("finished", "dropped")
     here.end()
-    with pytest.raises(CeleryTimeoutError):  # what has arrived for others is handed over meanwhile
-        eventually(lambda: here.result("never").get(timeout=0.05))
+    end_of_chain = here.result("end of chain")
+    end_of_chain.parent = here.result("parent")
+    with pytest.raises(CeleryTimeoutError):
+        end_of_chain.get(timeout=0.01)
     del group, dropped
     gc.collect()
-    assert here.waited_for() == (0, 0, 0), engine
+
+    def nobody_waits() -> bool:
+        with pytest.raises(CeleryTimeoutError):  # what has arrived for others is handed over meanwhile
+            here.result("never").get(timeout=0.05)
+        return here.waited_for() == (0, 0, 0)
+
+    eventually(nobody_waits)
     eventually(lambda: not here.waiting_threads())
     eventually(lambda: gc.collect() is not None and not any(watcher() for watcher in watchers))
 

@@ -14,6 +14,7 @@ from celery.exceptions import TimeoutError as CeleryTimeoutError
 from celery.result import AsyncResult, EagerResult, ResultSet, assert_will_not_block
 
 from rootcellar.celery.app import required
+from rootcellar.celery.results import leaves, members
 from rootcellar.errors import InvalidInput
 from rootcellar.record import TaskRecord
 from rootcellar.waiting.aio import Subscription
@@ -113,7 +114,7 @@ class _Wanted:
     def __init__(self, results: Results, app: Celery | None) -> None:
         assert_will_not_block()
         self._results = _resolved(results, app)
-        self._leaves = list(_leaves(self._results))
+        self._leaves = list(leaves(self._results))
         self.backend = _backend_of(self._leaves)
         self.missing = _by_id(leaf for leaf in self._leaves if not _is_known(leaf))
         self.parents: dict[str, list[AsyncResult]] = {}
@@ -169,39 +170,24 @@ def _resolved(results: Any, app: Celery | None) -> Any:
     )
 
 
-def _members(node: Any) -> list[Any] | None:
-    """What is in a set or list; None of a single result."""
-    if isinstance(node, ResultSet):
-        return list(node.results)
-    return node if isinstance(node, list) else None
-
-
-def _leaves(node: Any) -> Iterator[AsyncResult]:
-    members = _members(node)
-    if members is None:
-        yield node
-    for member in members or ():
-        yield from _leaves(member)
-
-
 def _parents(node: Any) -> Iterator[AsyncResult]:
     """What comes before `node` in chains, each once."""
     seen: set[int] = set()
     nodes = [node]
     while nodes:
         node = nodes.pop()
-        nodes += _members(node) or ()
+        nodes += members(node) or ()
         parent = getattr(node, "parent", None)
         if parent is not None and id(parent) not in seen:
             seen.add(id(parent))
             nodes.append(parent)
-            yield from _leaves(parent)
+            yield from leaves(parent)
 
 
 def _value(node: Any, *, propagate: bool) -> Any:
-    members = _members(node)
-    if members is not None:
-        return [_value(member, propagate=propagate) for member in members]
+    parts = members(node)
+    if parts is not None:
+        return [_value(part, propagate=propagate) for part in parts]
     if node.ignored:
         return None
     return node.get(propagate=propagate, follow_parents=False, disable_sync_subtasks=False)

@@ -28,7 +28,7 @@ from rootcellar.celery import capture, context  # noqa: F401 - importing them co
 from rootcellar.celery.chords import ChordMixin
 from rootcellar.celery.consumer import ResultConsumer
 from rootcellar.celery.meta import meta_of
-from rootcellar.celery.results import make_results_of_ours
+from rootcellar.celery.results import follow_parents, make_groups_of_ours
 from rootcellar.celery.runs import Run, run_following, run_of_request, snapshot
 from rootcellar.celery.stock import stock_options
 from rootcellar.celery.values import Values
@@ -82,7 +82,8 @@ class RootcellarBackend(ChordMixin, AsyncBackendMixin, Backend):
         self.failure_expires = self._failure_expires()
         self.result_consumer = ResultConsumer(self, app, self.accept, self._pending_results, self._pending_messages)
         self._runs: dict[str, Run] = {}
-        make_results_of_ours(app)
+        follow_parents()
+        make_groups_of_ours(app)
         _backends.add(self)
 
     def __reduce__(self, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
@@ -329,13 +330,11 @@ class RootcellarBackend(ChordMixin, AsyncBackendMixin, Backend):
         return result
 
     def wait_for_pending(self, result: Any, **kwargs: Any) -> Any:
-        """See Celery's own. A wait that was given up leaves nothing behind but the callbacks of `AsyncResult.then`."""
+        """See Celery's own. Leaves nothing behind but the callbacks of `AsyncResult.then`."""
         try:
             return super().wait_for_pending(result, **kwargs)
-        except BaseException:
-            if not any(result.on_ready.listeners):
-                self.result_consumer.discard(result)
-            raise
+        finally:
+            self.result_consumer.give_up(result)
 
     def iter_native(self, result: Any, no_ack: bool = True, **kwargs: Any) -> Iterator[tuple[str, Any]]:
         """Yield ``(task id, meta)`` of a set's members as they finish; of a nested set, its id and its members.

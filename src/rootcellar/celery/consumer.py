@@ -23,6 +23,7 @@ from celery.exceptions import TimeoutError as CeleryTimeoutError
 from kombu.exceptions import KombuError
 
 from rootcellar.celery.meta import meta_of, unreadable_meta
+from rootcellar.celery.results import leaves, parents
 from rootcellar.celery.waiters import Waiters
 from rootcellar.errors import CodecError, StoreUnavailable
 from rootcellar.once import once
@@ -222,12 +223,18 @@ class ResultConsumer(BaseResultConsumer):
         before, self.on_message = self.on_message, on_message
         try:
             left = None if deadline is None else deadline - time.monotonic()
-            with self.waiters.sleeping_for(set(_tasks_of(result))):
+            with self.waiters.sleeping_for({leaf.id for leaf in leaves(result)}):
+                self._wait_again(result)
                 yield from self.drain_events_until(result.on_ready, timeout=left, on_interval=on_interval)
         except TimeoutError:
             raise CeleryTimeoutError("The operation timed out.") from None
         finally:
             self.on_message = before
+
+    def _wait_again(self, result: Any) -> None:
+        """Another thread may have given up the same result during the first read; from now on it cannot."""
+        if not hasattr(result, "results") and not result.on_ready.ready:
+            self.waiters.add(result)
 
     def on_wait_for_pending(self, result: Any, **kwargs: Any) -> None:
         """An authoritative read before waiting, in which the hub's thread has no part.
@@ -254,19 +261,34 @@ class ResultConsumer(BaseResultConsumer):
             metas += (meta for meta in result._iter_meta(**kwargs) if meta is not None)  # noqa: SLF001 - as with Redis
         return metas
 
+    def follow(self, results: Iterable[Any], *, afresh: bool) -> None:
+        """Read how some results are that have not finished, as far as is known, and have the hub tell of them.
+
+        What it tells of already is read again only when `afresh`: because one that comes after them has finished, and
+        they have for certain. A store that is away is waited for: what could not be read is read later, by the hub.
+        """
+        if self.interrupted:
+            return
+        results = list(results)
+        unread = {result.id for result in results if afresh or result.id not in self.hub}
+        for result in results:
+            self.waiters.add(result)
+        if self.hub.watching:
+            new = self.waiters.watch_new(most_unread=CHUNK)
+            unread |= new if len(new) <= CHUNK else set()
+        with suppress(StoreUnavailable):
+            self._tell([self.meta(record) for record in self.backend.store.fetch(unread) if record.ready])
+
+    def give_up(self, result: Any) -> None:
+        """A wait for `result` has ended: neither that nor what comes before it is waited for, unless by others."""
+        for each in (result, *parents(result)):
+            if not any(each.on_ready.listeners) and not self.waiters.slept_for({each.id}):
+                self.discard(each)
+
     def watch_while_drained(self) -> None:
         """Have the hub watch what is new if somebody drains; who drains next does so else."""
         if self._draining:
             self.waiters.watch_new()
-
-
-def _tasks_of(result: Any) -> Iterator[str]:
-    """The tasks that a result object waits for; a set may have sets among its members."""
-    if hasattr(result, "results"):
-        for member in result.results:
-            yield from _tasks_of(member)
-    else:
-        yield result.id
 
 
 def _reset_after_fork() -> None:

@@ -1,34 +1,21 @@
-"""Groups that ask for their members at once, and results whose wait outlasts a look at their parents."""
+"""Waits that learn from the hub how a result's parents are, and groups that ask for their members at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Any
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Any, Final
 
 import celery.result
 from celery import Celery
+from celery.result import AsyncResult, ResultSet
 
-from rootcellar.errors import StoreUnavailable
-
-
-class AsyncResult(celery.result.AsyncResult):
-    """As Celery's own, whose `get()` ends with the store's error when the store is away as it looks at the parents."""
-
-    def _maybe_reraise_parent_error(self) -> None:
-        """Called as `get()` begins, and once a second. Of a store that is away the wait itself knows what to make."""
-        # A task may have another backend than its app.
-        consumer = getattr(self.backend, "result_consumer", None)
-        if not getattr(consumer, "interrupted", False):
-            with suppress(StoreUnavailable):
-                super()._maybe_reraise_parent_error()
+#: What `AsyncResult.get` calls as it begins, once a second, when a task has failed, and when the wait is over.
+_LOOK: Final = "_maybe_reraise_parent_error"
 
 
 class GroupResult(celery.result.GroupResult):
-    """As Celery's own, which reads its members one by one; here what is asked of all of them is one read.
-
-    So is the look at the header with which `get()` of a chord's body begins.
-    """
+    """As Celery's own, which reads its members one by one; here what is asked of all of them is one read."""
 
     def maybe_throw(self, callback: Callable[[str, Any], None] | None = None, propagate: bool = True) -> None:
         """See Celery's own. A task that has not finished has nothing to throw."""
@@ -57,14 +44,67 @@ class GroupResult(celery.result.GroupResult):
         return [member for member in self.results if not _is_unknown(member)]
 
 
-def _is_unknown(member: Any) -> bool:
-    """Whether a member has to read how its task is."""
-    return getattr(member, "_cache", member) is None
+def _is_unknown(result: Any) -> bool:
+    """Whether a result has to read how its task is."""
+    return getattr(result, "_cache", result) is None
 
 
-def make_results_of_ours(app: Celery) -> None:
-    """Have an app make results and groups of these kinds, unless it has made kinds of its own."""
-    if type(app).AsyncResult is Celery.AsyncResult:
-        app.AsyncResult = app.subclass_with_self(AsyncResult)
+def members(node: Any) -> list[Any] | None:
+    """What is in a set or list of results; None of a single result."""
+    if isinstance(node, ResultSet):
+        return list(node.results)
+    return node if isinstance(node, list) else None
+
+
+def leaves(node: Any) -> Iterator[Any]:
+    """The single results of a result, a set or a list, those in nested ones too."""
+    found = members(node)
+    if found is None:
+        yield node
+    for member in found or ():
+        yield from leaves(member)
+
+
+def parents(result: Any) -> Iterator[Any]:
+    """The single results of what comes before in a chain, the nearest first."""
+    while (result := result.parent) is not None:
+        yield from leaves(result)
+
+
+def make_groups_of_ours(app: Celery) -> None:
+    """Have an app make groups of this kind, unless it has made a kind of its own."""
     if type(app).GroupResult is Celery.GroupResult:
         app.GroupResult = app.subclass_with_self(GroupResult)
+
+
+def follow_parents() -> None:
+    """Have `AsyncResult.get` read the parents once, together, and then be told of them by the hub.
+
+    Celery's own reads each unfinished one once a second: that may hold up the time-out, and ends the wait when the
+    store is away just then. A result may be older than its app's backend, and Celery has no hook for this, so what is
+    replaced is the method of its class; results of other backends are left to it.
+    """
+    as_ever = vars(AsyncResult).get(_LOOK)
+    if as_ever is None or hasattr(as_ever, "__wrapped__"):
+        return
+
+    @wraps(as_ever)
+    def look(self: AsyncResult) -> None:
+        follow = getattr(getattr(self.backend, "result_consumer", None), "follow", None)
+        if follow is None:
+            as_ever(self)
+        else:
+            _raise_failure_of_parents(self, follow)
+
+    setattr(AsyncResult, _LOOK, look)
+
+
+def _raise_failure_of_parents(result: AsyncResult, follow: Callable[..., None]) -> None:
+    before = list(parents(result))
+    follow(
+        [each for each in before if _is_unknown(each) and each.backend is result.backend],
+        afresh=not _is_unknown(result),
+    )
+    for each in reversed(before):
+        if not _is_unknown(each) or each.backend is not result.backend:
+            each.maybe_throw()

@@ -105,9 +105,13 @@ class Waiters:
         finally:
             del self._sleepers[sleeper]
 
+    def slept_for(self, ids: AbstractSet[str]) -> bool:
+        """Whether a thread sleeps until one of these tasks has finished."""
+        return any(not awaited.isdisjoint(ids) for awaited in list(self._sleepers.values()))
+
     def urgent(self, ids: AbstractSet[str]) -> bool:
         """Whether a thread sleeps, or a coroutine waits, for one of these tasks. Others only hold their results."""
-        if any(not awaited.isdisjoint(ids) for awaited in list(self._sleepers.values())):
+        if self.slept_for(ids):
             return True
         return bool(self._tickets) and any(task_id in self._tickets for task_id in ids)
 

@@ -88,6 +88,8 @@ class Hub:
         self._reader: Reader | None = None
         self._idle_since = 0.0
         self._interrupted = False
+        #: When the read began that is under way.
+        self._reads_since: float | None = None
         self._pause = _FIRST_PAUSE
 
     @property
@@ -97,8 +99,10 @@ class Hub:
 
     @property
     def interrupted(self) -> bool:
-        """Whether the store could not be read, and is tried again."""
-        return self._interrupted and self._pid == os.getpid()
+        """Whether the store could not be read, and is tried again; or has not answered for a while."""
+        since = self._reads_since
+        silent = since is not None and time.monotonic() - since > BACKSTOP
+        return (self._interrupted or silent) and self._pid == os.getpid()
 
     def add(self, ids: Iterable[str], *, read: bool = True) -> None:
         """Somebody waits for these tasks: each is delivered again, even if others wait for it. Returns at once.
@@ -237,7 +241,14 @@ class Hub:
         }
         wanted = list(waits)
         for start in range(0, len(wanted), CHUNK):
-            self._hand_over(self._store.fetch(wanted[start : start + CHUNK]), waits)
+            self._hand_over(self._fetch(wanted[start : start + CHUNK]), waits)
+
+    def _fetch(self, ids: list[str]) -> list[TaskRecord]:
+        self._reads_since = time.monotonic()
+        try:
+            return self._store.fetch(ids)
+        finally:
+            self._reads_since = None
 
     def _hand_over(self, records: list[TaskRecord], waits: Mapping[str, _Delivered]) -> None:
         """Deliver what changed. Not to who began to wait after the read had: a task may be forgotten in between."""

@@ -1,14 +1,14 @@
-"""What is asked of all members of a group is one read, and a wait outlasts a look at parents."""
+"""What is asked of all members of a group is one read; so is a look at parents, of which the hub tells after that."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import celery.result
 import pytest
 from celery import Celery, chord
+from celery.backends.base import DisabledBackend
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 from celery.result import AsyncResult, EagerResult, GroupResult
 
@@ -16,6 +16,7 @@ from rootcellar.celery.backend import RootcellarBackend
 from rootcellar.celery.consumer import ResultConsumer
 from rootcellar.errors import StoreUnavailable
 from rootcellar.record import TaskRecord
+from tests.unit.celery.conftest import MakeApp
 
 pytestmark = pytest.mark.store("memory")
 
@@ -118,49 +119,99 @@ def test_groups_that_are_restored_are_of_this_kind(app: Celery, group: GroupResu
     assert isinstance(restored, celery.result.GroupResult)
 
 
-class Away:
-    """A parent that asks a store which is away; `looks` counts how often."""
-
-    parent = None
-    looks = 0
-
-    def maybe_throw(self) -> None:
-        self.looks += 1
-        raise StoreUnavailable("the store is away")
+@pytest.fixture
+def end_of_chain(app: Celery) -> Any:
+    """A result whose task comes after `parent`."""
+    made = app.AsyncResult("end")
+    made.parent = app.AsyncResult("parent")
+    return made
 
 
-def test_a_wait_outlasts_a_look_at_parents_that_fails(app: Celery, backend: RootcellarBackend) -> None:
-    body = app.AsyncResult("body")
-    body.parent = Away()
-    looked_at_end = threading.Event()
-    threading.Thread(target=lambda: (looked_at_end.wait(10), backend.mark_as_done("body", 190))).start()
-    assert body.get(timeout=10, on_interval=lambda *_: looked_at_end.set()) == 190
-    assert body.parent.looks > 1
+def test_parents_are_read_as_the_wait_begins_and_then_told_of(
+    end_of_chain: Any, backend: RootcellarBackend, reads: list[list[str]]
+) -> None:
+    def finish_the_end(*_: Any) -> None:
+        backend.mark_as_done("end", 1)
+
+    assert end_of_chain.get(timeout=30, on_interval=finish_the_end) == 1
+    assert reads[:2] == [["parent"], ["end"]]
+    assert reads[-1] == ["parent"], "what has finished before is known, however it is"
+    assert all("end" in ids for ids in reads[2:-1])
 
 
-@pytest.mark.usefixtures("backend")
-def test_nobody_looks_at_parents_while_waiting_is_interrupted(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_parent_that_fails_ends_the_wait(end_of_chain: Any, backend: RootcellarBackend) -> None:
+    error = KeyError("of the parent")
+    with pytest.raises(KeyError, match="of the parent"):
+        end_of_chain.get(timeout=30, on_interval=lambda *_: backend.mark_as_failure("parent", error))
+
+
+def test_a_parent_that_has_failed_is_thrown_though_the_result_is_there(
+    end_of_chain: Any, backend: RootcellarBackend
+) -> None:
+    backend.mark_as_failure("parent", KeyError("of the parent"))
+    backend.mark_as_failure("end", ValueError("of the end"))
+    with pytest.raises(KeyError, match="of the parent"):
+        end_of_chain.get(timeout=30)
+    with pytest.raises(ValueError, match="of the end"):
+        end_of_chain.get(timeout=30, follow_parents=False)
+
+
+def test_a_wait_outlasts_a_look_at_parents_that_fails(
+    end_of_chain: Any, backend: RootcellarBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch, failed = backend.store.fetch, []
+
+    def away_for_parents(ids: Iterable[str]) -> list[TaskRecord]:
+        wanted = list(ids)
+        if wanted == ["parent"]:
+            failed.append(wanted)
+            raise StoreUnavailable("the store is away")
+        return fetch(wanted)
+
+    monkeypatch.setattr(backend.store, "fetch", away_for_parents)
+    assert end_of_chain.get(timeout=30, on_interval=lambda *_: backend.mark_as_done("end", 190)) == 190
+    assert len(failed) > 1
+
+
+def test_nobody_looks_at_parents_while_waiting_is_interrupted(
+    end_of_chain: Any, reads: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It would keep who waits longer than its time-out: a driver is patient."""
-    body = app.AsyncResult("body")
-    body.parent = Away()
     monkeypatch.setattr(ResultConsumer, "interrupted", True)
     with pytest.raises(CeleryTimeoutError):
-        body.get(timeout=1.2)
-    assert body.parent.looks == 0
+        end_of_chain.get(timeout=1.2)
+    assert ["parent"] not in reads
+
+
+def test_a_wait_given_up_leaves_the_parents_too(end_of_chain: Any, backend: RootcellarBackend) -> None:
+    with pytest.raises(CeleryTimeoutError):
+        end_of_chain.get(timeout=0.05)
+    assert len(backend.result_consumer.waiters) == 0
+
+
+def test_a_parent_of_another_backend_is_asked_as_ever(end_of_chain: Any, make_app: MakeApp) -> None:
+    elsewhere = make_app()
+    end_of_chain.parent = elsewhere.AsyncResult("parent")
+    elsewhere.backend.mark_as_failure("parent", KeyError("of the parent"))
+    with pytest.raises(KeyError, match="of the parent"):
+        end_of_chain.get(timeout=30)
+
+
+def test_a_result_of_another_backend_asks_as_ever(app: Celery, backend: RootcellarBackend) -> None:
+    backend.mark_as_failure("parent", KeyError("of the parent"))
+    result = app.AsyncResult("end", backend=DisabledBackend(app))
+    result.parent = app.AsyncResult("parent")
+    with pytest.raises(KeyError, match="of the parent"):
+        result.get(timeout=30)
 
 
 def test_an_app_keeps_a_kind_of_its_own() -> None:
     class Own(Celery):
-        @property
-        def AsyncResult(self) -> Any:  # noqa: N802 - Celery's name
-            return celery.result.AsyncResult
-
         @property
         def GroupResult(self) -> Any:  # noqa: N802 - Celery's name
             return celery.result.GroupResult
 
     app = Own("own", broker="memory://", backend="rootcellar+memory://", set_as_current=False)
     assert app.backend
-    assert app.AsyncResult is celery.result.AsyncResult
     assert app.GroupResult is celery.result.GroupResult
     app.close()

@@ -93,6 +93,40 @@ def test_one_result_object_in_two_threads(app: Celery, backend: RootcellarBacken
     assert waiting.end() == [7, 7]
 
 
+def test_a_thread_that_gives_up_leaves_the_result_to_the_other(app: Celery, backend: RootcellarBackend) -> None:
+    waiting, result = Waiting(), AsyncResult("a", app=app)
+    waiting.get(result)
+    eventually(lambda: backend.result_consumer.waiters.slept_for({"a"}))
+    with pytest.raises(CeleryTimeoutError):
+        result.get(timeout=0.01)
+    backend.mark_as_done("a", "of a")
+    assert waiting.end() == ["of a"]
+
+
+def test_a_thread_that_gives_up_during_the_first_read_of_another(
+    app: Celery, backend: RootcellarBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads, given_up, fetch = threading.Event(), threading.Event(), backend.store.fetch
+
+    def slowly(ids: Any) -> Any:
+        found = fetch(ids)
+        if threading.current_thread() in waiting.threads:
+            reads.set()
+            assert given_up.wait(30)
+        return found
+
+    monkeypatch.setattr(backend.store, "fetch", slowly)
+    waiting, result = Waiting(), AsyncResult("a", app=app)
+    waiting.get(result)
+    assert reads.wait(30)
+    with pytest.raises(CeleryTimeoutError):
+        result.get(timeout=0.01)
+    given_up.set()
+    eventually(lambda: backend.result_consumer.waiters.slept_for({"a"}))
+    backend.mark_as_done("a", "of a")
+    assert waiting.end() == ["of a"]
+
+
 def test_nothing_stays_behind(app: Celery, backend: RootcellarBackend) -> None:
     waiting = Waiting()
     for number in range(20):
