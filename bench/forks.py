@@ -1,22 +1,35 @@
-"""Child processes, forked as Celery's prefork pool forks, with what was registered to run after a fork."""
+"""Child processes: forked as Celery's prefork pool forks, or started afresh."""
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from multiprocessing import Pipe
 from typing import Any
 
-from billiard import get_context
+import billiard
 
 _PATIENCE = 10.0
 
 
+def forked(work: Callable[..., None], *arguments: Any) -> AbstractContextManager[Any]:
+    """Run ``work(pipe, *arguments)`` in a child; gives our end of the pipe, whose closing tells the child to end.
+
+    What was registered to run after a fork does.
+    """
+    return _child(billiard.get_context("fork"), work, arguments)
+
+
+def spawned(work: Callable[..., None], *arguments: Any) -> AbstractContextManager[Any]:
+    """As `forked`, in a new interpreter, whose memory holds nothing of ours."""
+    return _child(multiprocessing.get_context("spawn"), work, arguments)
+
+
 @contextmanager
-def forked(work: Callable[..., None], *arguments: Any) -> Iterator[Any]:
-    """Run ``work(pipe, *arguments)`` in a child; yields our end of the pipe, whose closing tells the child to end."""
+def _child(context: Any, work: Callable[..., None], arguments: tuple[Any, ...]) -> Iterator[Any]:
     ours, theirs = Pipe()
-    process = get_context("fork").Process(target=_begin, args=(work, ours, theirs, arguments), daemon=True)
+    process = context.Process(target=_begin, args=(work, ours, theirs, arguments), daemon=True)
     process.start()
     theirs.close()
     try:

@@ -6,15 +6,18 @@ import msgspec
 
 
 class Scale(msgspec.Struct, frozen=True, kw_only=True):
-    """`rate_seconds` and `rate_rounds` are of each contender's turn; the others are counts, or seconds."""
+    """`rate_seconds` and `rate_rounds` are of each contender's turn; the others are counts, or seconds.
 
-    rate_rounds: int = 7
-    rate_seconds: float = 0.5
-    worker_rounds: int = 5
-    worker_tasks: int = 3000
+    Many short turns rather than few long ones: a host that takes cores away for seconds then spoils a few of many.
+    """
+
+    rate_rounds: int = 11
+    rate_seconds: float = 0.4
+    worker_rounds: int = 15
+    worker_tasks: int = 1000
     worker_processes: int = 4
     gets: int = 300
-    chords: int = 7
+    chords: int = 21
     stock_chords: int = 2
     fetch_rounds: int = 25
     records: int = 1_000_000

@@ -13,7 +13,7 @@ from celery.result import AsyncResult, GroupResult
 
 from bench.apps import make_app
 from bench.engines import Engine
-from bench.forks import answered, forked, received
+from bench.forks import answered, received, spawned
 from bench.report import Report, Table
 from bench.scale import Scale
 from rootcellar.store.registry import open_url
@@ -50,10 +50,10 @@ def measure(engine: Engine, url: str, scale: Scale, report: Report) -> None:
     contenders = {f"ours, {engine.title}": engine.backend_url(url)}
     if engine.name == "redis":
         contenders["stock Redis"] = engine.stock_url(url)
-    with forked(_queue, engine.backend_url(url), scale) as pipe:
+    with spawned(_queue, engine.backend_url(url), scale) as pipe:
         received(pipe, 60.0)
     for title, backend in contenders.items():
-        with forked(_wait, backend, scale) as pipe:
+        with spawned(_wait, backend, scale) as pipe:
             for waiters in (1, scale.waiters):
                 report.add(table, (title, f"{waiters:,}", *_shown(received(pipe, _SETTLE + rest + 60.0))))
 
