@@ -153,7 +153,7 @@ def test_a_server_that_does_not_answer_any_more_does_not_hold_up_the_time_out(
     with place(url, waits_at=proxy.url) as here:
         end_of_chain = here.result("end of chain")
         end_of_chain.parent = here.result("parent")
-        here.begin("never", end_of_chain, timeout=3)  # a busy machine may take a second until it waits
+        here.begin("never", end_of_chain, timeout=8)  # a busy machine may take seconds until it waits
         proxy.freeze()
         eventually(lambda: here.consumer.interrupted)
         with pytest.raises(CeleryTimeoutError):
