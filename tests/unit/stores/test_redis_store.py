@@ -88,7 +88,7 @@ class TestKeys:
 
     def test_each_term_is_a_set_of_ids(self, store: RedisStore, redis: Redis) -> None:
         store.apply([change("a")])
-        assert keys(redis) == {"rootcellar_task:a", *(f"rootcellar_task@{term}" for term in {*TERMS, "endless"})}
+        assert keys(redis) == {"rootcellar_task:a", *(f"rootcellar_task@{term}" for term in {*TERMS, "lasting"})}
         assert redis.zrange("rootcellar_task@queue:celery", 0, -1) == [b"a"]
 
     def test_a_deleted_record_leaves_nothing(self, store: RedisStore, redis: Redis) -> None:
@@ -103,7 +103,7 @@ class TestKeys:
         for number, state in enumerate(("QUEUED", "STARTED", "UPLOADING", "SUCCESS")):
             store.apply([change("a", state, at=at + timedelta(seconds=number), metadata={"user": number})])
         found = {key.removeprefix("rootcellar_task@") for key in keys(redis) if "@" in key.partition(":")[0]}
-        assert found == {*TERMS - {"metadata.user:42"}, "metadata.user:3", "states", "endless"}
+        assert found == {*TERMS - {"metadata.user:42"}, "metadata.user:3", "states", "lasting"}
         assert redis.zcard("rootcellar_task@expiry") == 1
 
     def test_the_names_of_keys(self, redis_url: str, redis: Redis) -> None:
@@ -153,6 +153,23 @@ class TestExpiry:
         store.delete("deleted")
         while keys(redis):
             time.sleep(0.05)
+
+    def test_what_has_ended_is_known_when_the_last_record_without_an_end_goes(
+        self, store: RedisStore, redis: Redis
+    ) -> None:
+        """The cards outlast the other sets; else whoever is next to use one of those would find what is not there."""
+        store.apply([change("goes", expires_at=now() + timedelta(seconds=2)), change("stays", "STARTED")])
+        while redis.exists("rootcellar_task:goes"):
+            time.sleep(0.01)
+        store.delete("stays")
+        time.sleep(0.01)
+        with redis.pipeline() as pipe:
+            for name in ("state:SUCCESS", "expiry"):
+                pipe.pttl(f"rootcellar_task@{name}")
+            states, cards = pipe.execute()
+        assert states <= cards
+        store.apply([change("next")])
+        assert store.count(state="SUCCESS") == 1
 
     def test_sets_of_records_that_stay_let_go_of_those_that_ended(self, store: RedisStore, redis: Redis) -> None:
         """Writers see to it, a few at a time."""

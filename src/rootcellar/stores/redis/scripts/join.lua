@@ -162,5 +162,5 @@ for i = 1, #after do
 end
 if newer and #after > 0 then note_state(after[1], till) end
 if (newer or old_card ~= new_card) and #after > 0 then put_card(new_card, end_score, till) end
-if left == -1 and till then end_the_endless(clock) end
+if left == -1 and till then end_the_lasting(clock) end
 return 1

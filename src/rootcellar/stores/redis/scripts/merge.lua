@@ -13,15 +13,19 @@ local clock = call('TIME')
 clock = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
 -- Adds to a sorted set that lasts a little longer than until `till` (nil: for ever). The little saves later ones from
--- extending it again each time. Sets that last for ever, for a record without an end is in them, are noted in `endless`.
+-- extending it again each time. Sets that last for ever, for a record without an end is in them, are noted in `lasting`,
+-- by how long they would last for their other records.
 local function put(set, at, member, till)
   local left = call('PTTL', base .. set)
+  local ends = till and till + math.ceil((till - clock) / 8)
   call('ZADD', base .. set, at, member)
   if not till then
     if left >= 0 then call('PERSIST', base .. set) end
-    if left ~= -1 then call('SADD', base .. 'endless', set) end
-  elseif left ~= -1 and clock + left < till then
-    call('PEXPIREAT', base .. set, till + math.ceil((till - clock) / 8))
+    if left ~= -1 then call('ZADD', base .. 'lasting', math.max(clock + left, 0), set) end
+  elseif left == -1 then
+    call('ZADD', base .. 'lasting', 'GT', ends, set)
+  elseif clock + left < till then
+    call('PEXPIREAT', base .. set, ends)
   end
 end
 

@@ -81,14 +81,13 @@ local function terms_on(card)
   return terms, sub(card, blank + 2)
 end
 
--- Once no record without an end is left, the sets that lasted for ever for such a one get an end.
-local function end_the_endless(clock)
-  local last = call('ZREVRANGE', base .. 'expiry', 0, 0, 'WITHSCORES')[2]
-  if last == 'inf' then return end
-  local ends = math.max(tonumber(last or 0), clock + 1)
-  for _, set in ipairs(call('SMEMBERS', base .. 'endless')) do
-    local little = math.ceil((ends - clock) / (set == 'expiry' and 4 or 8))
-    call('PEXPIREAT', base .. set, ends + little)
+-- Once no record without an end is left, the sets that lasted for ever for such a one get the end that they would have
+-- without it. So the cards outlast every other set here too, those of records that have ended but are still in some.
+local function end_the_lasting(clock)
+  if call('ZREVRANGE', base .. 'expiry', 0, 0, 'WITHSCORES')[2] == 'inf' then return end
+  local sets = call('ZRANGE', base .. 'lasting', 0, -1, 'WITHSCORES')
+  for i = 1, #sets, 2 do
+    call('PEXPIREAT', base .. sets[i], math.max(tonumber(sets[i + 1]), clock + 1))
   end
-  call('DEL', base .. 'endless')
+  call('DEL', base .. 'lasting')
 end

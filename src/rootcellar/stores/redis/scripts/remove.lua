@@ -10,6 +10,6 @@ for i = 1, #terms do call('ZREM', base .. terms[i], id) end
 call('ZREM', base .. 'expiry', card_of(terms, id))
 if endless then
   local clock = call('TIME')
-  end_the_endless(clock[1] * 1000 + math.floor(clock[2] / 1000))
+  end_the_lasting(clock[1] * 1000 + math.floor(clock[2] / 1000))
 end
 return call('DEL', KEYS[1])
