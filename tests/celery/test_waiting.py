@@ -147,7 +147,9 @@ def test_a_server_that_does_not_answer_any_more_does_not_hold_up_the_time_out(
     engine: str,
     url_of: Url,  # noqa: F811
     fault_proxy: MakeProxy,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(hub_module, "SILENCE", 1.0)
     url = direct(url_of(engine))
     proxy = fault_proxy(url)
     with place(url, waits_at=proxy.url) as here:

@@ -275,7 +275,10 @@ class ResultConsumer(BaseResultConsumer):
             self.waiters.add(result)
         if self.hub.watching:
             new = self.waiters.watch_new(most_unread=CHUNK)
-            unread |= new if len(new) <= CHUNK else set()
+            if len(new) <= CHUNK:
+                unread |= new
+            elif not afresh:
+                unread -= new  # the hub reads them
         with suppress(StoreUnavailable):
             self._tell([self.meta(record) for record in self.backend.store.fetch(unread) if record.ready])
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import wraps
+from contextlib import ExitStack
+from functools import cache, wraps
 from typing import Any, Final
 
 import celery.result
@@ -77,6 +78,7 @@ def make_groups_of_ours(app: Celery) -> None:
         app.GroupResult = app.subclass_with_self(GroupResult)
 
 
+@cache
 def follow_parents() -> None:
     """Have `AsyncResult.get` read the parents once, together, and then be told of them by the hub.
 
@@ -85,26 +87,28 @@ def follow_parents() -> None:
     replaced is the method of its class; results of other backends are left to it.
     """
     as_ever = vars(AsyncResult).get(_LOOK)
-    if as_ever is None or hasattr(as_ever, "__wrapped__"):
+    if as_ever is None:
         return
 
     @wraps(as_ever)
     def look(self: AsyncResult) -> None:
-        follow = getattr(getattr(self.backend, "result_consumer", None), "follow", None)
-        if follow is None:
-            as_ever(self)
+        consumer = getattr(self.backend, "result_consumer", None)
+        if hasattr(consumer, "follow"):
+            _raise_failure_of_parents(self, consumer)
         else:
-            _raise_failure_of_parents(self, follow)
+            as_ever(self)
 
     setattr(AsyncResult, _LOOK, look)
 
 
-def _raise_failure_of_parents(result: AsyncResult, follow: Callable[..., None]) -> None:
+def _raise_failure_of_parents(result: AsyncResult, consumer: Any) -> None:
     before = list(parents(result))
-    follow(
-        [each for each in before if _is_unknown(each) and each.backend is result.backend],
-        afresh=not _is_unknown(result),
-    )
-    for each in reversed(before):
-        if not _is_unknown(each) or each.backend is not result.backend:
-            each.maybe_throw()
+    unread = [each for each in before if _is_unknown(each) and each.backend is result.backend]
+    with ExitStack() as no_wait:
+        no_wait.callback(consumer.give_up, result)
+        consumer.follow(unread, afresh=not _is_unknown(result))
+        for each in reversed(before):
+            if not _is_unknown(each) or each.backend is not result.backend:
+                each.maybe_throw()
+        if _is_unknown(result):
+            no_wait.pop_all()  # there is one, which gives up what it followed when it ends

@@ -28,6 +28,8 @@ logger = getLogger(__name__)
 
 BACKSTOP: Final = 1.0
 LINGER: Final = 10.0
+#: Seconds after which a read that has not come back tells that the store is silent, not slow.
+SILENCE: Final = 5.0
 #: Seconds until the store is asked again after an error: the first time and at most.
 _FIRST_PAUSE: Final = 0.05
 _LAST_PAUSE: Final = 2.0
@@ -99,9 +101,9 @@ class Hub:
 
     @property
     def interrupted(self) -> bool:
-        """Whether the store could not be read, and is tried again; or has not answered for a while."""
+        """Whether the store could not be read, and is tried again; or has not answered for `SILENCE`."""
         since = self._reads_since
-        silent = since is not None and time.monotonic() - since > BACKSTOP
+        silent = since is not None and time.monotonic() - since > SILENCE
         return (self._interrupted or silent) and self._pid == os.getpid()
 
     def add(self, ids: Iterable[str], *, read: bool = True) -> None:

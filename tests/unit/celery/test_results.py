@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -12,11 +13,13 @@ from celery.backends.base import DisabledBackend
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 from celery.result import AsyncResult, EagerResult, GroupResult
 
+from rootcellar.celery import consumer
 from rootcellar.celery.backend import RootcellarBackend
 from rootcellar.celery.consumer import ResultConsumer
 from rootcellar.errors import StoreUnavailable
 from rootcellar.record import TaskRecord
 from tests.unit.celery.conftest import MakeApp
+from tests.unit.writer.stores import eventually
 
 pytestmark = pytest.mark.store("memory")
 
@@ -173,6 +176,32 @@ def test_a_wait_outlasts_a_look_at_parents_that_fails(
     assert len(failed) > 1
 
 
+def test_more_parents_than_one_read_takes_are_read_by_the_hub(
+    app: Celery, backend: RootcellarBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, while it is at work; by who waits, otherwise."""
+    monkeypatch.setattr(consumer, "CHUNK", 3)
+    asked: set[tuple[str, bool]] = set()
+    fetch = backend.store.fetch
+
+    def noted(ids: Iterable[str]) -> list[TaskRecord]:
+        wanted = list(ids)
+        asked.update((task_id, threading.current_thread().name == "rootcellar-waiting") for task_id in wanted)
+        return fetch(wanted)
+
+    monkeypatch.setattr(backend.store, "fetch", noted)
+    with pytest.raises(CeleryTimeoutError):
+        app.AsyncResult("begins the hub's work").get(timeout=0.05)
+    eventually(lambda: backend.result_consumer.hub.watching)
+    backend.mark_as_failure("3", KeyError("of the parent"))
+    asked.clear()
+    body = app.AsyncResult("body")
+    body.parent = app.GroupResult("header", [app.AsyncResult(str(number)) for number in range(5)])
+    with pytest.raises(KeyError, match="of the parent"):
+        body.get(timeout=30)
+    assert {by_hub for task_id, by_hub in asked if task_id.isdigit()} == {True}
+
+
 def test_nobody_looks_at_parents_while_waiting_is_interrupted(
     end_of_chain: Any, reads: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,6 +216,21 @@ def test_a_wait_given_up_leaves_the_parents_too(end_of_chain: Any, backend: Root
     with pytest.raises(CeleryTimeoutError):
         end_of_chain.get(timeout=0.05)
     assert len(backend.result_consumer.waiters) == 0
+
+
+def test_a_get_that_need_not_wait_leaves_no_parent_watched(end_of_chain: Any, backend: RootcellarBackend) -> None:
+    """Whether a parent had failed, or the result was there."""
+    waiters = backend.result_consumer.waiters
+    end_of_chain.parent.parent = end_of_chain.app.AsyncResult("first")
+    backend.mark_as_failure("first", KeyError("of the first"))
+    with pytest.raises(KeyError, match="of the first"):
+        end_of_chain.get(timeout=30)
+    assert len(waiters) == 0
+    backend.mark_as_done("end", 1)
+    assert end_of_chain.state == "SUCCESS"
+    end_of_chain.parent.parent = None
+    assert end_of_chain.get(timeout=30) == 1
+    assert len(waiters) == 0
 
 
 def test_a_parent_of_another_backend_is_asked_as_ever(end_of_chain: Any, make_app: MakeApp) -> None:

@@ -238,6 +238,29 @@ def test_a_store_that_cannot_be_read_for_a_while(
     eventually(lambda: delivered.states == {"a": ["SUCCESS"]})
 
 
+def test_a_read_that_does_not_come_back_tells_of_silence(
+    hub: Hub, store: WatchedStore, delivered: Delivered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is only slow does not."""
+    reads, answers, fetch = threading.Event(), threading.Event(), store.fetch
+
+    def slowly(ids: Iterable[str]) -> list[TaskRecord]:
+        reads.set()
+        assert answers.wait(30)
+        return fetch(ids)
+
+    monkeypatch.setattr(store, "fetch", slowly)
+    hub.add(["a"])
+    assert reads.wait(30)
+    assert not hub.interrupted
+    monkeypatch.setattr(module, "SILENCE", 0.01)
+    eventually(lambda: hub.interrupted)
+    finish(store, "a")
+    answers.set()
+    eventually(lambda: delivered.states == {"a": ["SUCCESS"]})
+    eventually(lambda: not hub.interrupted)
+
+
 def test_a_watcher_that_fails_is_replaced(hub: Hub, store: WatchedStore, delivered: Delivered) -> None:
     class Broken(Mute):
         def wait(self, timeout: float) -> frozenset[str] | None:
