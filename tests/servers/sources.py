@@ -113,7 +113,7 @@ def run(argv: Sequence[str], *, folder: Path | None = None, environment: Mapping
     """The output of a command.
 
     Raises:
-        Unavailable: it could not be started, failed or took too long; the message has its last line.
+        Unavailable: it could not be started, failed or took too long; the message has the line that tells why.
     """
     try:
         done = subprocess.run(
@@ -129,9 +129,14 @@ def run(argv: Sequence[str], *, folder: Path | None = None, environment: Mapping
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Unavailable(f"{Path(argv[0]).name}: {error}") from error
     if done.returncode:
-        lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        raise Unavailable(f"{Path(argv[0]).name}: {lines[-1].strip() if lines else f'status {done.returncode}'}")
+        raise Unavailable(f"{Path(argv[0]).name}: {cause_in(done.stdout + done.stderr) or f'status {done.returncode}'}")
     return done.stdout
+
+
+def cause_in(output: str) -> str:
+    """The first line that speaks of an error; the last line where none does."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return next((line for line in lines if "error" in line.lower()), lines[-1] if lines else "")
 
 
 @contextmanager

@@ -338,16 +338,17 @@ class TestSources:
         with pytest.raises(Unavailable, match="another product"):
             Installed(proof=r"^(?s:(?!.*MariaDB))").find(["mysqld"])
 
-    def test_a_program_that_does_not_start_is_passed_over(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("output", ["no such library", "ERROR: no such library\nmore is at https://docs.example"])
+    def test_a_program_that_does_not_start_is_passed_over(self, tmp_path: Path, output: str) -> None:
         program = tmp_path / "server"
-        program.write_text("#!/bin/sh\necho no such library >&2; exit 127\n")
+        program.write_text(f"#!/bin/sh\necho '{output}' >&2; exit 127\n")
         program.chmod(0o755)
 
         class Broken(Installed):
             def find(self, needed: Sequence[str]) -> Programs:  # noqa: ARG002
                 return Programs((tmp_path,), "broken")
 
-        with pytest.raises(Unavailable, match="installed: server: no such library"):
+        with pytest.raises(Unavailable, match=r"installed: server: .*no such library$"):
             first_of([Broken()], ["server"])
 
     def test_no_container_engine(self, monkeypatch: pytest.MonkeyPatch) -> None:

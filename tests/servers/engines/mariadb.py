@@ -78,7 +78,8 @@ class MariaDB(MySQLFamily):
 
     name = "mariadb"
     title = "MariaDB"
-    programs = ("mariadbd", "mariadb-install-db")
+    # Not mariadb-install-db, which comes with it: it cannot say its version where it was not installed.
+    programs = ("mariadbd",)
     sources: ClassVar[Sequence[Source]] = (
         Installed(folders=("/usr/bin", "/usr/libexec")),
         Apt(("mariadb-server",)),
