@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +16,16 @@ def start_thread(target: Callable[..., Any], *args: Any, name: str) -> threading
     with signals_blocked():
         thread.start()
     return thread
+
+
+def run_aside(function: Callable[[], object]) -> None:
+    """Have a thread of its own call `function`, and wait for nothing, not even for the thread to begin.
+
+    For finalisers of what takes locks or talks to a server: the garbage collector runs them in any thread at any point,
+    one that holds such a lock included, and collects nothing else in the whole process until they return.
+    """
+    with signals_blocked():
+        _thread.start_new_thread(function, ())
 
 
 @contextmanager

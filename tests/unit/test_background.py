@@ -7,15 +7,25 @@ import threading
 
 import pytest
 
-from rootcellar.background import start_thread
+from rootcellar.background import run_aside, start_thread
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="this platform has no signal masks")
 
 
 def test_a_thread_blocks_every_signal_that_can_be_blocked() -> None:
     masks: list[set[int]] = []
-    start_thread(lambda: masks.append(set(signal.pthread_sigmask(signal.SIG_BLOCK, []))), name="mask").join()
-    assert {signal.SIGTERM, signal.SIGINT, signal.SIGUSR1} <= masks[0]
+    done = threading.Event()
+
+    def note_mask() -> None:
+        masks.append(set(signal.pthread_sigmask(signal.SIG_BLOCK, [])))
+        done.set()
+
+    start_thread(note_mask, name="mask").join()
+    done.clear()
+    run_aside(note_mask)
+    assert done.wait(60)
+    for mask in masks:
+        assert {signal.SIGTERM, signal.SIGINT, signal.SIGUSR1} <= mask
 
 
 def test_the_starting_thread_keeps_its_mask() -> None:

@@ -14,7 +14,7 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
-from rootcellar.background import signals_blocked
+from rootcellar.background import run_aside, signals_blocked
 from rootcellar.errors import InvalidInput, StoreURLError
 from rootcellar.stores.mongodb.address import Address
 from rootcellar.stores.mongodb.documents import EXACTLY, QUICKLY
@@ -75,7 +75,7 @@ class Connector:
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._collections: Collections | None = None
-        self._end: weakref.finalize[[], Connector] | None = None
+        self._end: weakref.finalize[..., Connector] | None = None
 
     def get(self) -> Collections:
         """The collections, connected."""
@@ -85,24 +85,29 @@ class Connector:
                 found = self._collections
                 if found is None:
                     found = self._collections = self._connect()
-                    self._end = weakref.finalize(self, found.client.close)
+                    self._end = weakref.finalize(self, run_aside, found.client.close)
                     self._end.atexit = False  # what is written at exit needs it
         return found
 
     def close(self) -> None:
         """Close the client, if there is one."""
         with self._lock:
-            self._collections, end, self._end = None, self._end, None
-        if end is not None:
-            end()
+            collections, self._collections = self._collections, None
+            self._forget_end()
+        if collections is not None:
+            collections.client.close()
 
     def abandon(self) -> None:
         """In the child of a fork: forget the parent's client without touching its connections."""
         if self._collections is not None:
             _abandoned.append(self._collections.client)
+        self._forget_end()
+        self._reset()
+
+    def _forget_end(self) -> None:
         if self._end is not None:
             self._end.detach()
-        self._reset()
+            self._end = None
 
     def _connect(self) -> Collections:
         client = self._authenticated(self._address.auth_sources)
