@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
+from functools import partial
+from queue import SimpleQueue
 
 import pytest
 
@@ -12,20 +15,11 @@ from rootcellar.background import run_aside, start_thread
 pytestmark = pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="this platform has no signal masks")
 
 
-def test_a_thread_blocks_every_signal_that_can_be_blocked() -> None:
-    masks: list[set[int]] = []
-    done = threading.Event()
-
-    def note_mask() -> None:
-        masks.append(set(signal.pthread_sigmask(signal.SIG_BLOCK, [])))
-        done.set()
-
-    start_thread(note_mask, name="mask").join()
-    done.clear()
-    run_aside(note_mask)
-    assert done.wait(60)
-    for mask in masks:
-        assert {signal.SIGTERM, signal.SIGINT, signal.SIGUSR1} <= mask
+@pytest.mark.parametrize("start", [partial(start_thread, name="mask"), run_aside])
+def test_a_thread_blocks_every_signal_that_can_be_blocked(start: Callable[..., object]) -> None:
+    masks: SimpleQueue[set[int]] = SimpleQueue()
+    start(lambda: masks.put(set(signal.pthread_sigmask(signal.SIG_BLOCK, []))))
+    assert {signal.SIGTERM, signal.SIGINT, signal.SIGUSR1} <= masks.get(timeout=60)
 
 
 def test_the_starting_thread_keeps_its_mask() -> None:
