@@ -180,6 +180,18 @@ def test_a_common_question_is_served_by_an_index(
     assert index in used
 
 
+@pytest.mark.parametrize("prefix", ["<", "<\ud7ff", "<\U0010ffff", "\U0010ffff"], ids=ascii)
+def test_a_pattern_that_an_index_serves_finds_every_character(url: str, store: MySQLStore, prefix: str) -> None:
+    """Beyond U+FFFF too, where the servers' own LIKE by an index ends, and as many as a name may hold."""
+    found = {prefix + rest for rest in ("", ">", "\uffff", "😀>", "\U0010ffff" * 20)}
+    others = {"", "=", "<\ue000", *(f"n{number}" for number in range(2000))}
+    store.apply([queued(ascii(name), name=name) for name in found | others])
+    execute(url, "ANALYZE TABLE rootcellar_task")
+    where = F.name.matches(f"{prefix}*")
+    assert '"key": "rootcellar_task_name"' in explained(store, store._statements.count(where.node))
+    assert {record.name for record in store.find(where)} == {name for name in found | others if name.startswith(prefix)}
+
+
 def test_the_latest_of_a_state_are_read_in_the_order_of_the_index(url: str, store: MySQLStore) -> None:
     """No sort, so the length of the table does not matter."""
     store.apply([started(f"s{n}", n) for n in range(500)])

@@ -14,7 +14,7 @@ from rootcellar.record import Change, Request, TaskRecord
 from rootcellar.stores.mysql.flavour import Flavour
 from rootcellar.stores.mysql.literals import encoded, filled, literal
 from rootcellar.stores.mysql.merging import MOST_KEYS, merge_statement, split
-from rootcellar.stores.mysql.patterns import like_pattern
+from rootcellar.stores.mysql.patterns import like_pattern, text_after
 from rootcellar.stores.mysql.rows import Rows
 
 MARIADB = Flavour(mariadb=True, version=(10, 11, 6))
@@ -71,6 +71,22 @@ def test_a_lone_surrogate_is_refused_before_anything_is_sent() -> None:
 )
 def test_a_pattern(pattern: str, like: str) -> None:
     assert like_pattern(pattern) == like
+
+
+@pytest.mark.parametrize(
+    ("prefix", "after"),
+    [
+        ("a", "b"),
+        ("shop.", "shop/"),
+        ("a\ud7ff", "a\ue000"),
+        ("a\uffff", "a\U00010000"),
+        ("a\U0010ffff\U0010ffff", "b"),
+        ("\U0010ffff", None),
+    ],
+    ids=ascii,
+)
+def test_what_lies_behind_all_that_begin_with_a_prefix(prefix: str, after: str | None) -> None:
+    assert text_after(prefix) == after
 
 
 def merged(flavour: Flavour, *changes: Change) -> tuple[str, str]:

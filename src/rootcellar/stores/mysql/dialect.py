@@ -8,7 +8,7 @@ from typing import Any, Final
 from rootcellar.query import Op
 from rootcellar.stores._sql.dialect import DURATIONS, Bindings, Dialect, Path, glob_prefix
 from rootcellar.stores.mysql.documents import Documents
-from rootcellar.stores.mysql.patterns import LAST_CHARACTER, like_pattern
+from rootcellar.stores.mysql.patterns import like_pattern, text_after
 
 #: Columns that are never null, so that an order by them needs no term for null.
 _NEVER_NULL: Final = frozenset({"id", "state", "attempt"})
@@ -44,14 +44,18 @@ class MySQLDialect(Dialect):
         return f"LOCATE({bind(text)}, {column}) > 0"
 
     def text_matches(self, column: str, pattern: str, bind: Bindings) -> str:
-        """LIKE, and the range that an index on the column can serve."""
+        """LIKE, and the range that an index on the column can serve.
+
+        LIKE sees an expression, not the column: by an index the server would look for what lies between the pattern's
+        beginning and U+FFFF, and would find no character beyond it (seen with MariaDB 10.11).
+        """
         documents = self._documents()
-        clause = f"{documents.characters(column)} LIKE {bind(like_pattern(pattern))} ESCAPE '|'"
-        prefix = glob_prefix(pattern)
-        if not prefix:
-            return clause
-        # Nothing that begins with the prefix lies behind it followed by more of the last character than a column holds.
-        return f"({column} >= {bind(prefix)} AND {column} <= {bind(prefix + LAST_CHARACTER * 8)} AND {clause})"
+        clauses = [f"CONCAT({documents.characters(column)}) LIKE {bind(like_pattern(pattern))} ESCAPE '|'"]
+        if prefix := glob_prefix(pattern):
+            clauses.append(f"{column} >= {bind(prefix)}")
+            if (end := text_after(prefix)) is not None:
+                clauses.append(f"{column} < {bind(end)}")
+        return f"({' AND '.join(clauses)})"
 
     def order_term(self, column: str, *, descending: bool) -> str:
         """To MySQL a null is less than anything."""
