@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sqlite3
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -319,6 +320,17 @@ def test_statistics_of_a_span_of_time_read_no_more_than_that(store: SQLiteStore)
     statement = store._statements.aggregate(request)
     plan = store._database.rows(f"EXPLAIN QUERY PLAN {statement.sql}", statement.parameters)
     assert "SEARCH rootcellar_task USING INDEX rootcellar_task_updated (updated_at>?)" in [row[3] for row in plan]
+
+
+def test_statistics_need_no_room_on_disk(store: SQLiteStore) -> None:
+    """What the sorter would put into a file, it sorts in memory where no file may grow."""
+    store.apply([named(number, f"{number:04}{'n' * 20_000}") for number in range(1000)])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        assert len(store.stats(by="name")) == 1000
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_durations_are_columns_that_everybody_can_read(store: SQLiteStore, path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 from msgspec import structs
 
 from rootcellar.errors import InvalidInput, RootcellarError, SchemaError, StoreURLError
-from rootcellar.query import Query, suggest
+from rootcellar.query import Aggregate, Query, Statistic, suggest
 from rootcellar.record import TaskRecord, isoformat
 from rootcellar.store.capabilities import Capabilities
 from rootcellar.store.chord import ChordPart, ChordState
@@ -24,7 +24,7 @@ from rootcellar.stores._sql.dialect import DURATIONS
 from rootcellar.stores._sql.rows import TEXT_TIMES, Row, json_text
 from rootcellar.stores._sql.schema import Shape, drift, expected_shape, pending
 from rootcellar.stores._sql.slices import sliced
-from rootcellar.stores._sql.statements import Statement
+from rootcellar.stores._sql.statements import Statement, statistics
 from rootcellar.stores._sql.store import SQLStore
 from rootcellar.stores.sqlite.connections import Settings
 from rootcellar.stores.sqlite.database import Database
@@ -206,6 +206,10 @@ class SQLiteStore(SQLStore):
                 break
         return self._records(found[: query.limit])
 
+    def _aggregate(self, request: Aggregate) -> list[Statistic]:
+        statement = self._statements.aggregate(request)
+        return statistics(request, self._database.read(partial(_sorted, statement=statement)))
+
     def _delete(self, ids: list[str]) -> int:
         return self._run(self._named("delete", ids=json_text(ids)))
 
@@ -304,6 +308,23 @@ class SQLiteStore(SQLStore):
 
 def _execute(connection: sqlite3.Connection, *, sql: str, row: Row) -> None:
     connection.execute(sql, row)
+
+
+def _sorted(connection: sqlite3.Connection, *, statement: Statement) -> list[Sequence[Any]]:
+    """The rows of a statement that sorts much.
+
+    Where temporary files are allowed, SQLite's sorter keeps its rows side by side, not each in memory of its own, and
+    what exceeds the cache in a file; if that cannot be had, in memory after all. Other statements, those of writers
+    among them, are quicker without.
+    """
+    try:
+        connection.execute("PRAGMA temp_store = file")
+        return connection.execute(*statement).fetchall()
+    except sqlite3.OperationalError:
+        connection.execute("PRAGMA temp_store = memory")
+        return connection.execute(*statement).fetchall()
+    finally:
+        connection.execute("PRAGMA temp_store = memory")
 
 
 def _moment(moment: datetime | None) -> str | None:
