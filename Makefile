@@ -14,8 +14,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 BASE := $(VENV)/installed-base
 DEV := $(VENV)/installed-dev
-# Tests run beside each other, one process per core.
-JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+# Tests run beside each other, in one process more than there are cores: there is always one that waits for a server.
+JOBS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 # Another one than the newest for the tests: `make test-oldest`.
 CELERY ?= celery
 OLDEST ?= 5.4
