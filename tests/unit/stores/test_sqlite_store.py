@@ -322,15 +322,17 @@ def test_statistics_of_a_span_of_time_read_no_more_than_that(store: SQLiteStore)
     assert "SEARCH rootcellar_task USING INDEX rootcellar_task_updated (updated_at>?)" in [row[3] for row in plan]
 
 
-def test_statistics_need_no_room_on_disk(store: SQLiteStore) -> None:
-    """What the sorter would put into a file, it sorts in memory where no file may grow."""
+@pytest.mark.parametrize(("limit", "most"), [("RLIMIT_FSIZE", 4096), ("RLIMIT_NOFILE", 0)])
+def test_statistics_need_no_temporary_file(store: SQLiteStore, limit: str, most: int) -> None:
+    """What the sorter would put into a file, it sorts in memory where none may grow, or be opened."""
     store.apply([named(number, f"{number:04}{'n' * 20_000}") for number in range(1000)])
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    kind = getattr(resource, limit)
+    soft, hard = resource.getrlimit(kind)
+    resource.setrlimit(kind, (most, hard))
     try:
         assert len(store.stats(by="name")) == 1000
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        resource.setrlimit(kind, (soft, hard))
 
 
 def test_durations_are_columns_that_everybody_can_read(store: SQLiteStore, path: Path) -> None:

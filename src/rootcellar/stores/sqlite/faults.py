@@ -20,6 +20,7 @@ from rootcellar.errors import (
 )
 
 _BUSY: Final = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")
+_FILE: Final = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN")
 #: SQLite's error codes, and what they mean.
 _CODES: Final[tuple[tuple[tuple[str, ...], type[RootcellarError], str], ...]] = (
     (_BUSY, StoreUnavailable, "the database {path} has been locked by another writer for too long; see ?busy_timeout="),
@@ -55,6 +56,11 @@ _GENERAL: Final[tuple[tuple[str, type[RootcellarError], str], ...]] = (
 def is_busy(error: sqlite3.Error) -> bool:
     """Whether another connection is in the way, and trying again soon may help."""
     return _name(error).startswith(_BUSY)
+
+
+def is_of_a_file(error: sqlite3.Error) -> bool:
+    """Whether a file, be it a temporary one, could not be opened, read or written."""
+    return _name(error).startswith(_FILE)
 
 
 def translated(error: Exception, path: str) -> RootcellarError | None:

@@ -29,7 +29,7 @@ from rootcellar.stores._sql.store import SQLStore
 from rootcellar.stores.sqlite.connections import Settings
 from rootcellar.stores.sqlite.database import Database
 from rootcellar.stores.sqlite.dialect import SQLiteDialect, path_indexes
-from rootcellar.stores.sqlite.faults import translated
+from rootcellar.stores.sqlite.faults import is_of_a_file, translated
 from rootcellar.stores.sqlite.joins import merge_sql
 from rootcellar.stores.sqlite.pages import Pages
 from rootcellar.stores.sqlite.watch import MemoryWatcher, SQLiteWatcher
@@ -317,14 +317,15 @@ def _sorted(connection: sqlite3.Connection, *, statement: Statement) -> list[Seq
     what exceeds the cache in a file; if that cannot be had, in memory after all. Other statements, those of writers
     among them, are quicker without.
     """
+    connection.execute("PRAGMA temp_store = file")
     try:
-        connection.execute("PRAGMA temp_store = file")
         return connection.execute(*statement).fetchall()
-    except sqlite3.OperationalError:
-        connection.execute("PRAGMA temp_store = memory")
-        return connection.execute(*statement).fetchall()
+    except sqlite3.OperationalError as error:
+        if not is_of_a_file(error):
+            raise
     finally:
         connection.execute("PRAGMA temp_store = memory")
+    return connection.execute(*statement).fetchall()
 
 
 def _moment(moment: datetime | None) -> str | None:
